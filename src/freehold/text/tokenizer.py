@@ -1,0 +1,365 @@
+"""Text to token ids and back, over a published `tokenizer.json`.
+
+tokenizer = Tokenizer.from_folder(folder)
+ids = tokenizer.encode("What is </think>?")     # only ever ordinary text tokens
+tokenizer.decode(ids)
+
+stream = StreamDecoder(tokenizer)
+for token_id in ids:
+    print(stream.push(token_id), end="")        # whole characters only
+print(stream.flush())
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from freehold.errors import TokenizerError
+from freehold.text.vocabulary import (
+    AddedToken,
+    added_tokens,
+    read_json,
+    text_only,
+    token_bytes,
+    writes_first_blank_once,
+)
+
+__all__ = ["Span", "StreamDecoder", "Tokenizer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a prompt. In a `trusted` one (the chat format's own words) control tokens become those tokens."""
+
+    text: str
+    trusted: bool = False
+
+
+class Tokenizer:
+    """A model's tokenizer. It is read once and never changes; safe to share between threads.
+
+    Args:
+        spec: The object in `tokenizer.json`.
+        config: The object in `tokenizer_config.json`; may be empty.
+        eos_ids: End tokens named by the model's own configuration, beside `eos_token` of `config`.
+        bos_id: The first token by the model's configuration, where `config` names none.
+        chat_templates: By name; the usual one is `default`.
+
+    Raises:
+        TokenizerError: The parts do not fit each other, or are of a kind that is not supported.
+    """
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        config: Mapping[str, Any],
+        *,
+        eos_ids: Iterable[int] = (),
+        bos_id: int | None = None,
+        chat_templates: Mapping[str, str] | None = None,
+    ) -> None:
+        self._added = added_tokens(spec, config)
+        bytes_of = token_bytes(spec, self._added)
+        self._bytes = bytes_of.table
+        self._strips_first_blank = bytes_of.strips_first_blank
+        self._special = frozenset(token.id for token in self._added if token.special)
+        self._control = {token.content: token for token in self._added if token.control}
+        self._control_pattern = _longest_first(self._control)
+        try:
+            self._first = tokenizers.Tokenizer.from_str(text_only(spec, self._added, first=True))
+            self._further = self._first
+            if writes_first_blank_once(spec):
+                self._further = tokenizers.Tokenizer.from_str(text_only(spec, self._added, first=False))
+        except Exception as error:  # tokenizers raises plain Exception
+            raise TokenizerError(f"tokenizer.json cannot be used: {error}. Fetch the model again.") from error
+        self._vocab_size = max(self._bytes, default=-1) + 1
+        named = self._named(config, "eos_token")
+        self._eos_ids = frozenset({*eos_ids} | ({named} if named is not None else set()))
+        for token_id in self._eos_ids:
+            if token_id not in self._bytes:
+                raise TokenizerError(f"End token {token_id} is not in the vocabulary of {self._vocab_size} tokens.")
+        named = self._named(config, "bos_token")
+        self._bos_id = named if named is not None else bos_id
+        self._start_ids = self._read_start_ids(spec, config)
+        self.chat_templates: Mapping[str, str] = dict(chat_templates or {})
+        self.config = config
+
+    @classmethod
+    def from_folder(cls, path: str | Path) -> Tokenizer:
+        """Reads a Hugging Face folder: `tokenizer.json` and, where there, the configurations and templates beside it.
+
+        Raises:
+            TokenizerError: A file is missing or malformed; the message names it.
+        """
+        folder = Path(path)
+        spec = read_json(folder / "tokenizer.json", required=True)
+        config = read_json(folder / "tokenizer_config.json", required=False)
+        generation = read_json(folder / "generation_config.json", required=False)
+        model = read_json(folder / "config.json", required=False)
+        eos_ids = _ids(generation.get("eos_token_id")) or _ids(model.get("eos_token_id"))
+        bos = _ids(model.get("bos_token_id"))
+        try:
+            return cls(
+                spec,
+                config,
+                eos_ids=eos_ids,
+                bos_id=bos[0] if bos else None,
+                chat_templates=_chat_templates(folder, config),
+            )
+        except TokenizerError as error:
+            raise TokenizerError(f"{folder}: {error}") from error
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest token id."""
+        return self._vocab_size
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that begins a text, where the model has one."""
+        return self._bos_id
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        return self._eos_ids
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The tokens flagged special, which `decode` leaves out unless told otherwise."""
+        return self._special
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What this tokenizer writes before a text that is not a chat: the first token, or nothing."""
+        return self._start_ids
+
+    @property
+    def chat_template(self) -> str | None:
+        """The published Jinja template for chats."""
+        return self.chat_templates.get("default")
+
+    def special_id(self, text: str) -> int | None:
+        """Gives the id of a control token by its text (`<think>`, `<|im_end|>`); None where there is none."""
+        token = self._control.get(text)
+        return None if token is None else token.id
+
+    def check_fits(self, embedding_rows: int) -> None:
+        """Checks that every token has a row in the model's embedding.
+
+        Raises:
+            TokenizerError: The vocabulary is larger than the embedding.
+        """
+        if self._vocab_size > embedding_rows:
+            raise TokenizerError(
+                f"The tokenizer has ids up to {self._vocab_size - 1}, the model's embedding {embedding_rows} rows; "
+                "the tokenizer belongs to another model. Fetch the model again."
+            )
+
+    def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        """Gives a text's token ids, with nothing put before or after.
+
+        Args:
+            text: Any text; lone surrogates become U+FFFD.
+            allow_special: Take control tokens spelled in it for those tokens. Never for what a user wrote.
+        """
+        return self.encode_spans([Span(text, trusted=allow_special)])
+
+    def encode_spans(self, spans: Sequence[Span]) -> list[int]:
+        """Gives the token ids of a prompt put together from trusted and untrusted text.
+
+        Control tokens are found inside trusted spans alone. What stands between two of them is encoded as one text,
+        trusted or not, just as the published tokenizer would encode it.
+        """
+        ids: list[int] = []
+        text: list[str] = []
+        first = True
+
+        def close() -> None:
+            nonlocal first
+            if joined := "".join(text):
+                encoder = self._first if first else self._further
+                ids.extend(encoder.encode(joined, add_special_tokens=False).ids)
+                first = False
+            text.clear()
+
+        strip_next = False
+        for part in self._split(spans):
+            if isinstance(part, str):
+                piece = part.lstrip() if strip_next else part
+                strip_next = strip_next and not piece
+                text.append(piece)
+                continue
+            if part.lstrip and text:
+                text[:] = ["".join(text).rstrip()]
+            close()
+            ids.append(part.id)
+            first = False
+            strip_next = part.rstrip
+        close()
+        return ids
+
+    def decode(
+        self,
+        ids: Iterable[int],
+        skip_special: bool = True,
+        *,
+        keep: frozenset[int] = frozenset(),
+        continued: bool = False,
+    ) -> str:
+        """Gives the text of token ids; bytes that are no UTF-8 become U+FFFD, ids without a token nothing.
+
+        Args:
+            ids: Token ids, 0 or more.
+            skip_special: Leave out tokens flagged special.
+            keep: Special tokens to write all the same.
+            continued: The ids continue a text: a leading blank is the text's own.
+        """
+        decoder = StreamDecoder(self, skip_special=skip_special, keep=keep, continued=continued)
+        return "".join([decoder.push(token_id) for token_id in ids]) + decoder.flush()
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Gives exactly the bytes that a token stands for; none for an id without a token (padding of the embedding).
+
+        Raises:
+            TokenizerError: A negative id.
+        """
+        if token_id < 0:
+            raise TokenizerError(f"Token id {token_id} is negative; ids run from 0 to {self._vocab_size - 1}.")
+        return self._bytes.get(token_id, b"")
+
+    def _split(self, spans: Sequence[Span]) -> Iterable[str | AddedToken]:
+        for span in spans:
+            text = _without_lone_surrogates(span.text)
+            if not span.trusted or self._control_pattern is None:
+                yield text
+                continue
+            start = 0
+            for match in self._control_pattern.finditer(text):
+                token = self._control[match.group()]
+                if token.single_word and _inside_word(text, match.start(), match.end()):
+                    continue
+                yield text[start : match.start()]
+                yield token
+                start = match.end()
+            yield text[start:]
+
+    def _named(self, config: Mapping[str, Any], key: str) -> int | None:
+        value = config.get(key)
+        content = value.get("content") if isinstance(value, dict) else value
+        if content is None:
+            return None
+        for token in self._added:
+            if token.content == content:
+                return token.id
+        piece = self._first.token_to_id(content) if isinstance(content, str) else None
+        if piece is None:
+            raise TokenizerError(f"tokenizer_config.json names {content!r} as {key}, which is not in the vocabulary.")
+        return piece
+
+    def _read_start_ids(self, spec: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[int, ...]:
+        if config.get("add_bos_token") is not None:
+            return (self._bos_id,) if config["add_bos_token"] and self._bos_id is not None else ()
+        processor = spec.get("post_processor") or {}
+        steps = processor.get("processors") or [] if processor.get("type") == "Sequence" else [processor]
+        for step in steps:
+            if step.get("type") != "TemplateProcessing":
+                continue
+            named = step.get("special_tokens") or {}
+            start: list[int] = []
+            for piece in step.get("single") or []:
+                if "SpecialToken" not in piece:
+                    break
+                start.extend(named[piece["SpecialToken"]["id"]]["ids"])
+            return tuple(start)
+        return ()
+
+
+class StreamDecoder:
+    """Text from token ids, one by one: whole characters only, which together are exactly `decode` of all the ids.
+
+    Args:
+        tokenizer: Whose ids.
+        skip_special: Leave out tokens flagged special.
+        keep: Special tokens to write all the same (`ChatFormat.visible_special_ids`).
+        continued: The ids continue a text: a leading blank is the text's own.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        skip_special: bool = True,
+        keep: frozenset[int] = frozenset(),
+        continued: bool = False,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._skipped = tokenizer.special_ids - keep if skip_special else frozenset()
+        self._strip = tokenizer._strips_first_blank and not continued
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token_id: int) -> str:
+        """Takes the next id and gives the characters it completes, perhaps none."""
+        return "" if token_id in self._skipped else self._give(self._tokenizer.token_bytes(token_id), final=False)
+
+    def flush(self) -> str:
+        """Ends the text: bytes of a character that never became whole come out as U+FFFD."""
+        return self._give(b"", final=True)
+
+    def _give(self, data: bytes, *, final: bool) -> str:
+        text = self._utf8.decode(data, final)
+        if self._strip and text:
+            self._strip = False
+            return text.removeprefix(" ")
+        return text
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, int) and item >= 0 for item in values):
+        raise TokenizerError(f"A token id in the configuration is {value!r}; it must be 0 or more, or a list of such.")
+    return tuple(values)
+
+
+def _chat_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    templates: dict[str, str] = {}
+    value = config.get("chat_template")
+    if isinstance(value, str):
+        templates["default"] = value
+    elif isinstance(value, list):
+        templates.update({str(entry["name"]): str(entry["template"]) for entry in value if isinstance(entry, dict)})
+    beside = folder / "chat_template.json"
+    if beside.is_file() and isinstance(text := read_json(beside, required=True).get("chat_template"), str):
+        templates["default"] = text
+    beside = folder / "chat_template.jinja"
+    if beside.is_file():
+        templates["default"] = beside.read_text(encoding="utf-8")
+    return templates
+
+
+def _longest_first(contents: Iterable[str]) -> re.Pattern[str] | None:
+    ordered = sorted(contents, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+
+def _inside_word(text: str, start: int, end: int) -> bool:
+    return (start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_")) or (
+        end < len(text) and (text[end].isalnum() or text[end] == "_")
+    )
+
+
+def _without_lone_surrogates(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
