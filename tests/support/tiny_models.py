@@ -126,7 +126,7 @@ def tiny_folder(
         kind: One of `KINDS`.
         path: The folder, made if it does not exist.
         seed: Of the random weights.
-        tokenizer: Also write a tiny tokenizer of 512 tokens with a chat template; the configuration names its end token.
+        tokenizer: Also write a tiny tokenizer of 512 tokens with a chat template, and name its end token in the config.
         style: Of the tokenizer, where it is not to be the family's own.
         template: A key of `TEMPLATES` (`deepseek-r1` for a model that thinks), where it is not to be the family's own.
         mtp_layers: Multi-token prediction modules to write (transformers writes none): by default one for
