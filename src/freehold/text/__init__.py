@@ -4,5 +4,6 @@
     chat = chat_format(tokenizer)
     prompt = chat.encode([Message("user", "What is the capital of France?")])
 
-Import from the modules: `freehold.text.tokenizer`, `.chat`, `.reasoning`, `.tools`, `.terminal`. Nothing here imports torch.
+Import from the modules: `freehold.text.tokenizer`, `.chat`, `.reasoning`, `.tools`, `.terminal`.
+Nothing here imports torch.
 """
