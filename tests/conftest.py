@@ -1,0 +1,91 @@
+"""What every test shares: a data home of its own, the default model, and a summary of whatever was not run.
+
+A test that lacks something skips itself with the reason; the reasons stand together at the end of the run. With
+FREEHOLD_TESTS_STRICT=1, as CI has it, such a test fails the run, a GPU alone excepted.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TEST_HOME = Path(os.environ.get("FREEHOLD_TEST_HOME", ROOT / "build" / "test-home"))
+
+# Before any test module imports torch or tokenizers, and for every process that a test starts.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["FREEHOLD_HOME"] = str(TEST_HOME)
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The clone's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The data sets that lie beside the clone."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the data sets of ../shared/data; {folder} is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def default_model_folder() -> Path:
+    """The real default model, fetched once and kept in build/test-home between runs."""
+    from freehold.errors import PullError
+    from freehold.hub.catalog import DEFAULT_MODEL
+    from freehold.hub.pull import ensure
+
+    try:
+        return ensure(DEFAULT_MODEL)
+    except PullError as error:
+        pytest.skip(f"needs the default model, which cannot be fetched: {error}")
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data home with nothing in it, for this test and the processes that it starts."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("FREEHOLD_HOME", str(home))
+    return home
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    where = report.longrepr
+    text = where[2] if isinstance(where, tuple) else str(where)
+    return text.removeprefix("Skipped: ")
+
+
+def _lacking(terminal: pytest.TerminalReporter) -> dict[str, list[str]]:
+    lacking: dict[str, list[str]] = {}
+    for report in terminal.stats.get("skipped", []):
+        lacking.setdefault(_reason(report), []).append(report.nodeid)
+    return lacking
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, a test that was skipped for want of something fails the run; a GPU alone may be wanting."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("FREEHOLD_TESTS_STRICT") != "1" or terminal is None or session.exitstatus != pytest.ExitCode.OK:
+        return
+    if any("GPU" not in reason for reason in _lacking(terminal)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells what was not run, and why."""
+    lacking = _lacking(terminalreporter)
+    if not lacking:
+        return
+    terminalreporter.section("not run, for want of something")
+    for reason, tests in sorted(lacking.items()):
+        terminalreporter.write_line(f"{len(tests):4}  {reason}")
+    if os.environ.get("FREEHOLD_TESTS_STRICT") == "1":
+        terminalreporter.write_line("FREEHOLD_TESTS_STRICT=1: all tests must run (those for a GPU excepted).")
