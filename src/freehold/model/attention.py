@@ -11,11 +11,16 @@ an MLA query head, C latent (kv_lora_rank), v value head size.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-__all__ = ["Attend"]
+from freehold.model.gqa import gqa
+from freehold.model.mla import mla_naive
+
+__all__ = ["Attend", "DenseAttend"]
 
 
 class Attend(Protocol):
@@ -50,3 +55,50 @@ class Attend(Protocol):
             scale: Softmax scale, YaRN's correction included.
         """
         ...
+
+
+class DenseAttend:
+    """Attends within whole sequences that lie one after the other in the step; nothing is cached or kept.
+
+    For logits of whole texts and for training: every sequence is seen from its first token. Each is attended to on its
+    own, so that its result does not depend on its neighbours, and no padding is computed.
+
+    Args:
+        lengths: Tokens of each sequence, in order; they sum to T.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        if not lengths or min(lengths) < 1:
+            raise ValueError(
+                f"lengths is {list(lengths)}; it must name one sequence at least, of one token at least each."
+            )
+        self.lengths = list(lengths)
+
+    def gqa(self, layer: int, q_THd: Tensor, k_TGd: Tensor, v_TGd: Tensor, scale: float) -> Tensor:
+        """See `Attend.gqa`."""
+        del layer  # every layer alike
+        return self._each(lambda q, k, v: gqa(q, k, v, None, scale), q_THd, k_TGd, v_TGd)
+
+    def mla(
+        self,
+        layer: int,
+        q_nope_THn: Tensor,
+        q_rope_THr: Tensor,
+        latent_TL: Tensor,
+        w_uk_HnC: Tensor,
+        w_uv_HvC: Tensor,
+        scale: float,
+    ) -> Tensor:
+        """See `Attend.mla`; the naive form, which is the cheaper one for whole sequences."""
+        del layer  # every layer alike
+        return self._each(
+            lambda q_nope, q_rope, latent: mla_naive(q_nope, q_rope, latent, None, w_uk_HnC, w_uv_HvC, scale),
+            q_nope_THn,
+            q_rope_THr,
+            latent_TL,
+        )
+
+    def _each(self, attention: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        parts = zip(*(torch.split(tensor, self.lengths) for tensor in tensors), strict=True)
+        outs = [attention(*(part.unsqueeze(0) for part in sequence)).squeeze(0) for sequence in parts]
+        return outs[0] if len(outs) == 1 else torch.cat(outs)

@@ -225,7 +225,7 @@ def _fp8_block(quantization: Any) -> tuple[int, int] | None:
             f"quantization_config has the method {method!r}; only DeepSeek's block FP8 is read. "
             "Fetch the unquantised weights, or a GGUF file of the model."
         )
-    block = quantization.get("weight_block_size")
+    block: Any = quantization.get("weight_block_size")
     if quantization.get("fmt", "e4m3") != "e4m3":
         raise ConfigError(f"quantization_config.fmt is {quantization['fmt']!r}; only e4m3 is read.")
     is_pair = isinstance(block, list) and len(block) == 2

@@ -1,0 +1,38 @@
+"""FP8 weights with one scale per block, as DeepSeek publishes V3 and R1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["dequantise_blocks", "scale_shape"]
+
+_BAND_BLOCKS = 8
+
+
+def scale_shape(shape: tuple[int, ...], block: tuple[int, int]) -> tuple[int, ...]:
+    """Shape of `weight_scale_inv` for a weight of this shape: a block cut off at an edge still has a scale."""
+    return tuple(-(-side // size) for side, size in zip(shape, block, strict=True))
+
+
+def dequantise_blocks(weight: Tensor, scale_inv: Tensor, block: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Multiplies every block of an e4m3 matrix with its scale.
+
+    Works in bands of a few blocks' height, so that no float32 copy of the whole matrix comes to be.
+
+    Args:
+        weight: (rows, columns) in float8_e4m3fn.
+        scale_inv: (ceil(rows / block rows), ceil(columns / block columns)); despite its name the factor itself.
+        block: Rows and columns that share a scale; 128 and 128 as published.
+        dtype: Of the result; the product is formed in float32.
+
+    Source: DeepSeek-V3 report, section 3.3.2; `README_WEIGHTS.md`, "Dequantization Method".
+    """
+    rows, columns = weight.shape
+    out = torch.empty(rows, columns, dtype=dtype, device=weight.device)
+    for top in range(0, rows, band := block[0] * _BAND_BLOCKS):
+        part = weight[top : top + band].float()
+        scales = scale_inv[top // block[0] : top // block[0] + _BAND_BLOCKS].float()
+        scales = scales.repeat_interleave(block[0], 0)[: len(part)].repeat_interleave(block[1], 1)[:, :columns]
+        out[top : top + band] = part.mul_(scales)
+    return out
