@@ -56,7 +56,7 @@ def list_keys(
     from rich.console import Console
     from rich.table import Table
 
-    from freehold.text.terminal import clean
+    from freehold.text.terminal import clean_line
 
     with _accounts() as accounts:
         keys = accounts.list_keys(revoked=revoked)
@@ -68,18 +68,18 @@ def list_keys(
         table.add_column("revoked")
     for key in keys:
         times = [key.created_at, key.last_used_at, *([key.revoked_at] if revoked else [])]
-        table.add_row(key.id, clean(key.name), clean(key.user), key.hint, *(_day(time) for time in times))
+        table.add_row(key.id, clean_line(key.name), clean_line(key.user), key.hint, *(_day(time) for time in times))
     Console(markup=False, highlight=False).print(table)
 
 
 @app.command()
 def revoke(name: Annotated[str, typer.Argument(help="The key's name or id.")]) -> None:
     """End a key at once."""
-    from freehold.text.terminal import clean
+    from freehold.text.terminal import clean_line
 
     with _accounts() as accounts:
         key = accounts.revoke_key(name)
-    sys.stdout.write(f"Revoked {clean(key.name)} ({key.id}).\n")
+    sys.stdout.write(f"Revoked {clean_line(key.name)} ({key.id}).\n")
 
 
 def _day(microseconds: int | None) -> str:

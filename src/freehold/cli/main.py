@@ -5,6 +5,7 @@ A verb's module is light to import: what it needs for its work (torch, the serve
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -36,10 +37,12 @@ class LazyVerbs(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The verbs, in the order of the help page."""
+        del ctx
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of one verb, its module imported now; None where there is no such verb."""
+        del ctx
         if cmd_name not in VERBS:
             return None
         if cmd_name not in self.commands:
@@ -48,13 +51,16 @@ class LazyVerbs(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Writes the verbs on the help page without importing any of them."""
+        del ctx
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Finds the verb that was called, so that a typing slip can be answered with the nearest one."""
-        if args and args[0] not in VERBS:
-            self.commands = {name: self.commands.get(name) or _load(name) for name in VERBS}
+        """Finds the verb that was called; answers a typing slip with the nearest one."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(VERBS)}."
+            ctx.fail(f"There is no verb '{args[0]}'. {hint}")
         return super().resolve_command(ctx, args)
 
 
@@ -74,6 +80,7 @@ def _load(verb: str) -> Any:
 
 app = typer.Typer(
     cls=LazyVerbs,
+    subcommand_metavar="VERB [ARGS]...",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
