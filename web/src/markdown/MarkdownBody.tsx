@@ -1,0 +1,35 @@
+import { memo, type ReactNode } from "react";
+import { MAX_MARKDOWN_CHARS, parseBlocks, type Token } from "./parse";
+import { renderTokens } from "./render";
+
+export interface MarkdownProps {
+  text: string;
+  /** The text still grows. */
+  streaming?: boolean;
+}
+
+/** Markdown as React elements. Only blocks whose source changed are rendered again while an answer streams. */
+export default function MarkdownBody({ text, streaming = false }: MarkdownProps): ReactNode {
+  if (text.length > MAX_MARKDOWN_CHARS) return <div className="md-plain">{text}</div>;
+  const blocks = parseBlocks(text);
+  return blocks.map((block, index) => (
+    <MarkdownBlock
+      // biome-ignore lint/suspicious/noArrayIndexKey: blocks have no identity but their place, and text only grows.
+      key={index}
+      source={block.source}
+      tokens={block.tokens}
+      streaming={streaming && index === blocks.length - 1}
+    />
+  ));
+}
+
+interface BlockProps {
+  source: string;
+  tokens: readonly Token[];
+  streaming: boolean;
+}
+
+const MarkdownBlock = memo(
+  ({ tokens, streaming }: BlockProps): ReactNode => renderTokens(tokens, { streaming }),
+  (before, after) => before.source === after.source && before.streaming === after.streaming,
+);
