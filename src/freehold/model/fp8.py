@@ -7,8 +7,6 @@ from torch import Tensor
 
 __all__ = ["dequantise_blocks", "scale_shape"]
 
-_BAND_BLOCKS = 8
-
 
 def scale_shape(shape: tuple[int, ...], block: tuple[int, int]) -> tuple[int, ...]:
     """Shape of `weight_scale_inv` for a weight of this shape: a block cut off at an edge still has a scale."""
@@ -18,7 +16,7 @@ def scale_shape(shape: tuple[int, ...], block: tuple[int, int]) -> tuple[int, ..
 def dequantise_blocks(weight: Tensor, scale_inv: Tensor, block: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """Multiplies every block of an e4m3 matrix with its scale.
 
-    Works in bands of a few blocks' height, so that no float32 copy of the whole matrix comes to be.
+    Works in bands of one block's height, so that no float32 copy of the whole matrix comes to be.
 
     Args:
         weight: (rows, columns) in float8_e4m3fn.
@@ -30,9 +28,8 @@ def dequantise_blocks(weight: Tensor, scale_inv: Tensor, block: tuple[int, int],
     """
     rows, columns = weight.shape
     out = torch.empty(rows, columns, dtype=dtype, device=weight.device)
-    for top in range(0, rows, band := block[0] * _BAND_BLOCKS):
-        part = weight[top : top + band].float()
-        scales = scale_inv[top // block[0] : top // block[0] + _BAND_BLOCKS].float()
-        scales = scales.repeat_interleave(block[0], 0)[: len(part)].repeat_interleave(block[1], 1)[:, :columns]
-        out[top : top + band] = part.mul_(scales)
+    scales = scale_inv.float().repeat_interleave(block[1], dim=1)[:, :columns]
+    for index, top in enumerate(range(0, rows, block[0])):
+        band = slice(top, top + block[0])
+        out[band] = weight[band].float().mul_(scales[index])
     return out

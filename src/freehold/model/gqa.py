@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freehold.model.config import ModelConfig
+from freehold.model.linear import Linear
 from freehold.model.norm import RMSNorm
 from freehold.model.rope import rotate_half_split
 
@@ -68,10 +69,10 @@ class GroupedQueryAttention(nn.Module):
         self.layer = layer
         self.head_dim = size
         self.scale = config.softmax_scale
-        self.q_proj = nn.Linear(config.hidden_size, heads * size, bias=config.attention_bias)
-        self.k_proj = nn.Linear(config.hidden_size, groups * size, bias=config.attention_bias)
-        self.v_proj = nn.Linear(config.hidden_size, groups * size, bias=config.attention_bias)
-        self.o_proj = nn.Linear(heads * size, config.hidden_size, bias=config.attention_out_bias)
+        self.q_proj = Linear(config.hidden_size, heads * size, bias=config.attention_bias)
+        self.k_proj = Linear(config.hidden_size, groups * size, bias=config.attention_bias)
+        self.v_proj = Linear(config.hidden_size, groups * size, bias=config.attention_bias)
+        self.o_proj = Linear(heads * size, config.hidden_size, bias=config.attention_out_bias)
         self.q_norm = RMSNorm(size, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(size, config.rms_norm_eps) if config.qk_norm else None
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freehold.model.config import ModelConfig
+from freehold.model.linear import Linear
 from freehold.model.norm import RMSNorm
 from freehold.model.rope import rotate_half_split, rotate_interleaved
 
@@ -115,16 +116,16 @@ class MultiHeadLatentAttention(nn.Module):
         self.scale = config.softmax_scale
         self.rotate = rotate_interleaved if config.rope_interleave else rotate_half_split
         if config.q_lora_rank is None:
-            self.q_proj = nn.Linear(hidden, heads * config.head_dim, bias=False)
+            self.q_proj = Linear(hidden, heads * config.head_dim, bias=False)
         else:
-            self.q_a_proj = nn.Linear(hidden, config.q_lora_rank, bias=config.attention_bias)
+            self.q_a_proj = Linear(hidden, config.q_lora_rank, bias=config.attention_bias)
             self.q_a_layernorm = RMSNorm(config.q_lora_rank, _LATENT_NORM_EPS)
-            self.q_b_proj = nn.Linear(config.q_lora_rank, heads * config.head_dim, bias=False)
+            self.q_b_proj = Linear(config.q_lora_rank, heads * config.head_dim, bias=False)
         self.compresses_queries = config.q_lora_rank is not None
-        self.kv_a_proj_with_mqa = nn.Linear(hidden, config.cache_width, bias=config.attention_bias)
+        self.kv_a_proj_with_mqa = Linear(hidden, config.cache_width, bias=config.attention_bias)
         self.kv_a_layernorm = RMSNorm(rank, _LATENT_NORM_EPS)
-        self.kv_b_proj = nn.Linear(rank, heads * (self.nope_dim + self.v_dim), bias=False)
-        self.o_proj = nn.Linear(heads * self.v_dim, hidden, bias=config.attention_out_bias)
+        self.kv_b_proj = Linear(rank, heads * (self.nope_dim + self.v_dim), bias=False)
+        self.o_proj = Linear(heads * self.v_dim, hidden, bias=config.attention_out_bias)
 
     def forward(self, x_TD: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """Attends from each token to its own sequence's past. `attend` stores the latents. Returns (T, D)."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freehold.model.config import ModelConfig
+from freehold.model.linear import Embedding, Linear
 from freehold.model.norm import RMSNorm
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class SharedHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
 
 class MTPModule(nn.Module):
@@ -51,10 +52,10 @@ class MTPModule(nn.Module):
 
     def __init__(self, config: ModelConfig, block: nn.Module) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.enorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.hnorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.eh_proj = nn.Linear(2 * config.hidden_size, config.hidden_size, bias=False)
+        self.eh_proj = Linear(2 * config.hidden_size, config.hidden_size, bias=False)
         for name, part in block.named_children():
             self.add_module(name, part)
         self.shared_head = SharedHead(config)

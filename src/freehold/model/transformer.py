@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from freehold.model.attention import Attend
 from freehold.model.config import ModelConfig
 from freehold.model.gqa import GroupedQueryAttention
+from freehold.model.linear import Embedding, Linear
 from freehold.model.mla import MultiHeadLatentAttention
 from freehold.model.mlp import MLP
 from freehold.model.moe import MoE, Router
@@ -60,7 +61,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
         for layer in range(config.num_hidden_layers, config.num_layers_with_mtp):
             self.layers.append(MTPModule(config, DecoderLayer(config, layer)))
@@ -78,7 +79,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.model = Backbone(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.rope = Rope(config)
