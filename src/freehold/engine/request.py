@@ -38,6 +38,7 @@ class Request:
         params: How to sample and when to end.
         user: Whose prefix cache this may read and extend; sequences of different users share nothing.
         thinking: None where the model does not think in this request: all its text is answer.
+        visible_special_ids: Special tokens that belong in the text all the same (the markers of tool calls).
     """
 
     request_id: str
@@ -45,6 +46,7 @@ class Request:
     params: SamplingParams = field(default_factory=SamplingParams)
     user: str = ""
     thinking: Thinking | None = None
+    visible_special_ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,9 @@ class Update:
     """What one step gave one answer of one request.
 
     `text` and `reasoning` are increments that are safe to show: whole characters only, no part of a stop string, no
-    thinking tags. `usage` is given with the last update of each answer (and counts that answer alone), `finish_reason` likewise.
+    thinking tags. `token_ids` and `logprobs` are those of the tokens whose text is settled; they lag behind while a stop
+    string may have begun, and the tokens of a stop string that did end the answer are left out, as the end token is.
+    `usage` is given with the last update of each answer (and counts that answer alone), `finish_reason` likewise.
     `cached_tokens` is known from the first update on.
     """
 

@@ -1,0 +1,273 @@
+"""Attention over the paged cache, for one step of many sequences.
+
+Each sequence takes part in a step as one segment: some new tokens behind those already in the cache. The plan of a step
+(where rows go, what is read how) is made once and serves all layers. Three ways of reading:
+
+- in place: the blocks of the sequence lie side by side, and keys and values are a view of the cache;
+- gathered: they do not, and the rows are copied together first;
+- padded: many short sequences with one new token each are gathered to one length and attended in one call, masked.
+
+The first two attend each sequence by itself, with shapes that depend on nothing else in the batch, so that their results
+do not either; batch-invariant mode uses these alone. The third saves calls where calls cost more than copying.
+
+Shapes as in `freehold.model.attention`; S cached tokens read, B sequences decoded together, L width of a latent row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from freehold.engine.blocks import BlockTable
+from freehold.engine.cache import KVCache
+from freehold.model.mla import mla_absorbed, mla_naive
+
+__all__ = ["PagedAttend", "Segment"]
+
+_PADDED_TOKENS = 320
+"""Longest sequence read in the padded way: beyond, copying costs more than a call per sequence saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The new tokens of one sequence in a step: `count` of them, after `start` that the cache holds."""
+
+    table: BlockTable
+    start: int
+    count: int
+
+    @property
+    def length(self) -> int:
+        """Tokens of the sequence when this step is done."""
+        return self.start + self.count
+
+
+class PagedAttend:
+    """The `Attend` of one step. It writes the step's rows into the cache, then attends over whole sequences.
+
+    Args:
+        cache: Written in the segments' slots, read in their sequences'.
+        segments: In the order of the step's tokens; those with one token first make padded reading possible.
+        rows: Tokens of the forward pass; those beyond the segments' are padding: not written, attended to zeros.
+        exact: Attend every sequence by itself (batch-invariant).
+    """
+
+    def __init__(self, cache: KVCache, segments: Sequence[Segment], *, rows: int, exact: bool) -> None:
+        self._cache = cache
+        self._rows = rows
+        self._used = sum(segment.count for segment in segments)
+        self._parts: list[_Part] = []
+        single = 0
+        if not exact:
+            while single < len(segments) and segments[single].count == 1 and segments[single].length <= _PADDED_TOKENS:
+                single += 1
+            if single < 2:
+                single = 0
+        row = 0
+        if single:
+            self._parts.append(_Padded(cache, segments[:single]))
+            row = single
+        for segment in segments[single:]:
+            self._parts.append(_Single(cache, segment, row))
+            row += segment.count
+        self._slots_T = torch.cat([_slots(cache, s.table, s.start, s.length) for s in segments])
+        self._slot = int(self._slots_T[0]) if self._used == 1 else None
+        self._slots_T = self._slots_T.to(cache.tensor.device)
+
+    def gqa(self, layer: int, q_THd: Tensor, k_TGd: Tensor, v_TGd: Tensor, scale: float) -> Tensor:
+        """Writes keys and values and attends; see `Attend.gqa`."""
+        rows = self._cache.layers[layer]
+        used = self._used
+        if self._slot is not None:
+            torch.stack((k_TGd[0], v_TGd[0]), out=rows[self._slot])
+        else:
+            rows.index_copy_(0, self._slots_T, torch.stack((k_TGd[:used], v_TGd[:used]), 1))
+        outs = [part.gqa(layer, q_THd, scale) for part in self._parts]
+        return self._together(outs, q_THd.shape[1:])
+
+    def mla(
+        self,
+        layer: int,
+        q_nope_THn: Tensor,
+        q_rope_THr: Tensor,
+        latent_TL: Tensor,
+        w_uk_HnC: Tensor,
+        w_uv_HvC: Tensor,
+        scale: float,
+    ) -> Tensor:
+        """Writes latents and attends, in the form that takes fewer products; see `Attend.mla`."""
+        self._cache.layers[layer].index_copy_(0, self._slots_T, latent_TL[: self._used])
+        outs = [part.mla(layer, q_nope_THn, q_rope_THr, w_uk_HnC, w_uv_HvC, scale) for part in self._parts]
+        return self._together(outs, w_uv_HvC.shape[:2])
+
+    def _together(self, outs: list[Tensor], shape: torch.Size) -> Tensor:
+        if self._used < self._rows:
+            outs.append(outs[0].new_zeros(self._rows - self._used, *shape))
+        return outs[0] if len(outs) == 1 else torch.cat(outs)
+
+
+class _Part(Protocol):
+    """Some rows of the step that are attended in one call; the cache's rows of the layer are written already."""
+
+    def gqa(self, layer: int, q_THd: Tensor, scale: float) -> Tensor: ...
+
+    def mla(
+        self,
+        layer: int,
+        q_nope_THn: Tensor,
+        q_rope_THr: Tensor,
+        w_uk_HnC: Tensor,
+        w_uv_HvC: Tensor,
+        scale: float,
+    ) -> Tensor: ...
+
+
+class _Single:
+    """One sequence: read in place where its blocks lie side by side, else gathered."""
+
+    def __init__(self, cache: KVCache, segment: Segment, row: int) -> None:
+        self._layers, self._count, self._length = cache.layers, segment.count, segment.length
+        self._first, self._last = row, row + segment.count
+        self._read: Tensor | None = None
+        self._views: tuple[tuple[Tensor, ...], ...] = ()
+        if segment.table.contiguous:
+            start = segment.table.blocks[0] * cache.block_size
+            view = cache.tensor[:, start : start + segment.length].unsqueeze(1)
+            if cache.tensor.dim() == 5:
+                keys, values = view.permute(3, 0, 1, 4, 2, 5).unbind(0)
+                self._views = (keys.unbind(0), values.unbind(0))
+            else:
+                self._views = (view.unbind(0),)
+        else:
+            self._read = _slots(cache, segment.table, 0, segment.length).to(cache.tensor.device)
+        self._causal = segment.start == 0 and segment.count > 1
+        self._mask_TS: Tensor | None = None
+        self._allowed_1TS: Tensor | None = None
+        mla = cache.tensor.dim() == 3
+        if mla or (segment.count > 1 and segment.start > 0):
+            allowed = torch.ones(segment.count, segment.length, dtype=torch.bool, device=cache.tensor.device)
+            allowed = allowed.tril_(segment.start)
+            if mla:
+                self._allowed_1TS = allowed[None]
+            else:
+                self._mask_TS = _additive(allowed, cache.tensor.dtype)
+
+    def gqa(self, layer: int, q_THd: Tensor, scale: float) -> Tensor:
+        if self._read is None:
+            k_1GSd, v_1GSd = self._views[0][layer], self._views[1][layer]
+        else:
+            k_1GSd, v_1GSd = self._layers[layer].index_select(0, self._read).permute(1, 2, 0, 3).unsqueeze(1).unbind(0)
+        out_1HTd = F.scaled_dot_product_attention(
+            q_THd[self._first : self._last].transpose(0, 1).unsqueeze(0),
+            k_1GSd,
+            v_1GSd,
+            attn_mask=self._mask_TS,
+            is_causal=self._causal,
+            scale=scale,
+            enable_gqa=True,
+        )
+        return out_1HTd[0].transpose(0, 1)
+
+    def mla(
+        self,
+        layer: int,
+        q_nope_THn: Tensor,
+        q_rope_THr: Tensor,
+        w_uk_HnC: Tensor,
+        w_uv_HvC: Tensor,
+        scale: float,
+    ) -> Tensor:
+        if self._read is None:
+            latent_1SL = self._views[0][layer]
+        else:
+            latent_1SL = self._layers[layer].index_select(0, self._read)[None]
+        attend = mla_naive if _naive_is_cheaper(self._count, self._length, q_rope_THr, w_uk_HnC, w_uv_HvC) else mla_absorbed
+        return attend(
+            q_nope_THn[None, self._first : self._last],
+            q_rope_THr[None, self._first : self._last],
+            latent_1SL,
+            self._allowed_1TS,
+            w_uk_HnC,
+            w_uv_HvC,
+            scale,
+        )[0]
+
+
+class _Padded:
+    """The first B rows of the step, one token of a sequence each, gathered to one length and masked."""
+
+    def __init__(self, cache: KVCache, segments: Sequence[Segment]) -> None:
+        lengths = [segment.length for segment in segments]
+        blocks = -(-max(lengths) // cache.block_size)
+        # padding reads the sequence's own first block again, so that nothing of another's is ever touched
+        table = [s.table.blocks[:blocks] + s.table.blocks[:1] * (blocks - len(s.table.blocks)) for s in segments]
+        device = cache.tensor.device
+        self._count, self._padded = len(segments), blocks * cache.block_size
+        self._blocks = torch.tensor(table).view(-1).to(device)
+        self._layers, self._block_size = cache.layers, cache.block_size
+        length_B1 = torch.tensor(lengths)[:, None]
+        allowed_BS = torch.arange(self._padded)[None] < length_B1
+        self._allowed_B1S = allowed_BS[:, None].to(device)
+        self._mask_B11S = _additive(allowed_BS[:, None, None], cache.tensor.dtype).to(device)
+
+    def _gather(self, layer: int) -> Tensor:
+        rows = self._layers[layer]
+        by_block = rows.view(-1, self._block_size, *rows.shape[1:])
+        gathered = by_block.index_select(0, self._blocks)
+        return gathered.view(self._count, self._padded, *rows.shape[1:])
+
+    def gqa(self, layer: int, q_THd: Tensor, scale: float) -> Tensor:
+        k_BGSd, v_BGSd = self._gather(layer).permute(2, 0, 3, 1, 4).unbind(0)
+        out_BH1d = F.scaled_dot_product_attention(
+            q_THd[: self._count].unsqueeze(2), k_BGSd, v_BGSd, attn_mask=self._mask_B11S, scale=scale, enable_gqa=True
+        )
+        return out_BH1d.squeeze(2)
+
+    def mla(
+        self,
+        layer: int,
+        q_nope_THn: Tensor,
+        q_rope_THr: Tensor,
+        w_uk_HnC: Tensor,
+        w_uv_HvC: Tensor,
+        scale: float,
+    ) -> Tensor:
+        return mla_absorbed(
+            q_nope_THn[: self._count, None],
+            q_rope_THr[: self._count, None],
+            self._gather(layer),
+            self._allowed_B1S,
+            w_uk_HnC,
+            w_uv_HvC,
+            scale,
+        )[:, 0]
+
+
+def _naive_is_cheaper(queries: int, keys: int, q_rope_THr: Tensor, w_uk_HnC: Tensor, w_uv_HvC: Tensor) -> bool:
+    """Compares the products per head of MLA's two forms."""
+    nope, latent = w_uk_HnC.shape[1:]
+    rope, value = q_rope_THr.shape[-1], w_uv_HvC.shape[1]
+    naive = keys * latent * (nope + value) + queries * keys * (nope + rope + value)
+    absorbed = queries * latent * (nope + value) + queries * keys * (2 * latent + rope)
+    return naive < absorbed
+
+
+def _slots(cache: KVCache, table: BlockTable, start: int, end: int) -> Tensor:
+    """The slots of a sequence's tokens from `start` to `end`, on the CPU."""
+    size = cache.block_size
+    if table.contiguous:
+        first = table.blocks[0] * size
+        return torch.arange(first + start, first + end)
+    blocks = torch.tensor(table.blocks[start // size : -(-end // size)])
+    slots = (blocks[:, None] * size + torch.arange(size)).view(-1)
+    return slots[start % size : start % size + end - start]
+
+
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mask as numbers to add; a boolean one would be turned into these again in every layer."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))

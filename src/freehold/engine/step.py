@@ -1,0 +1,116 @@
+"""One forward pass over everything that a step holds: the seam where faster kernels go.
+
+`Forward.run` takes the step's parts and gives the logits of those rows alone that will be sampled. In batch-invariant mode the
+step is cut into passes of exactly `INVARIANT_ROWS` rows: decodes side by side, prompts at fixed positions, the rest padding.
+A row's result then depends on its own sequence only, bit by bit where the matrix products treat all rows alike, as those of a
+dense model do; the experts of a mixture see different numbers of rows, and agree to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from freehold.engine.attend import PagedAttend, Segment
+from freehold.engine.cache import KVCache
+from freehold.engine.config import INVARIANT_ROWS
+from freehold.model.transformer import Transformer
+
+__all__ = ["Forward", "Part"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One sequence's rows in a step.
+
+    Args:
+        token_ids: The segment's tokens.
+        segment: Where they stand.
+        samples: Whether the logits after the last of them are wanted.
+    """
+
+    token_ids: Sequence[int]
+    segment: Segment
+    samples: bool
+
+
+class Forward:
+    """Runs steps of one model over one cache.
+
+    Args:
+        model: In evaluation, on `device`.
+        cache: Extended by every step.
+        device: Of the model.
+        exact: Batch-invariant mode.
+    """
+
+    def __init__(self, model: Transformer, cache: KVCache, device: torch.device, *, exact: bool) -> None:
+        self._model, self._cache, self._device, self._exact = model, cache, device, exact
+
+    @torch.inference_mode()
+    def run(self, parts: Sequence[Part]) -> Tensor:
+        """Computes a step.
+
+        Args:
+            parts: At least one; those with one token first.
+
+        Returns:
+            Logits (R, V) float32 of the parts that sample, in their order. The cache holds all the parts' tokens then.
+        """
+        if not self._exact:
+            return self._pass(parts, sum(part.segment.count for part in parts))
+        logits = [self._pass(group, INVARIANT_ROWS) for group in _passes(parts)]
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def _pass(self, parts: Sequence[Part], rows: int) -> Tensor:
+        token_ids: list[int] = []
+        positions: list[int] = []
+        wanted: list[int] = []
+        for part in parts:
+            token_ids.extend(part.token_ids)
+            positions.extend(range(part.segment.start, part.segment.length))
+            if part.samples:
+                wanted.append(len(token_ids) - 1)
+        padding = rows - len(token_ids)
+        token_ids.extend([0] * padding)
+        positions.extend([0] * padding)
+        attend = PagedAttend(self._cache, [part.segment for part in parts], rows=rows, exact=self._exact)
+        hidden_TD = self._model(self._tensor(token_ids), self._tensor(positions), attend)
+        if not wanted:
+            return hidden_TD.new_empty((0, self._model.config.vocab_size), dtype=torch.float32)
+        if self._exact:
+            asked = wanted + [0] * (INVARIANT_ROWS - len(wanted))
+            return self._model.logits(hidden_TD[self._tensor(asked)])[: len(wanted)]
+        return self._model.logits(hidden_TD if len(wanted) == rows else hidden_TD[self._tensor(wanted)])
+
+    def _tensor(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, device=self._device)
+
+
+def _passes(parts: Sequence[Part]) -> list[list[Part]]:
+    """Cuts prompts at multiples of `INVARIANT_ROWS` and fills passes with the pieces, in order."""
+    passes: list[list[Part]] = [[]]
+    room = INVARIANT_ROWS
+    for part in parts:
+        for piece in _pieces(part):
+            if piece.segment.count > room:
+                passes.append([])
+                room = INVARIANT_ROWS
+            passes[-1].append(piece)
+            room -= piece.segment.count
+    return passes
+
+
+def _pieces(part: Part) -> list[Part]:
+    pieces = []
+    start, end = part.segment.start, part.segment.length
+    while start < end:
+        stop = min(end, (start // INVARIANT_ROWS + 1) * INVARIANT_ROWS)
+        token_ids = part.token_ids[start - part.segment.start : stop - part.segment.start]
+        segment = Segment(part.segment.table, start, stop - start)
+        pieces.append(Part(token_ids, segment, part.samples and stop == end))
+        start = stop
+    return pieces
