@@ -34,9 +34,16 @@ class Notebook:
     def __init__(self) -> None:
         self.kept: list[tuple[str, str, str, str]] = []
         self.begun = 0
+        self.older: dict[str, list[Message]] = {}
 
     def begin(self) -> None:
         self.begun += 1
+
+    def recent(self) -> list[tuple[str, str]]:
+        return [(chat_id, messages[0].content) for chat_id, messages in self.older.items()]
+
+    def reopen(self, chat_id: str) -> list[Message]:
+        return self.older[chat_id]
 
     def record(self, question: str, answer: Answer) -> None:
         self.kept.append((question, answer.reasoning, answer.text, answer.finish_reason))

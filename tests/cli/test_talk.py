@@ -13,7 +13,7 @@ from freehold.cli.talk import Talk, answer_once, read_message
 from freehold.engine.request import Update
 from freehold.errors import ContextLengthError
 from freehold.types import Message
-from tests.cli.test_conversation import THINKS, FalseModel, update
+from tests.cli.test_conversation import THINKS, FalseModel, Notebook, update
 
 
 class Terminal(io.StringIO):
@@ -189,3 +189,19 @@ def test_showing_closes_the_iterator_when_it_is_interrupted() -> None:
     with pytest.raises(KeyboardInterrupt):
         Screen(io.StringIO(), io.StringIO()).show(pieces(), Answer())
     assert closed == [True]
+
+
+def test_an_older_conversation_goes_on() -> None:
+    model, journal = FalseModel(update("Yes", end=True)), Notebook()
+    journal.older = {"chat_b": [Message("user", "Later\x1b[31m?")], "chat_a": [Message("user", "Earlier?")]}
+    screen = Screen(Terminal(), io.StringIO())
+    read = typed("/chats", "/chats 3", "/chats x", "/chats 2", "And?", "/chats of old are what?")
+    Talk(Conversation(model, journal=journal), screen, read).run()
+    assert isinstance(screen.notes, io.StringIO)
+    notes = screen.notes.getvalue()
+    assert "   1  Later?\n   2  Earlier?\n" in notes
+    assert "There is no conversation 3" in notes
+    assert "There is no conversation x" in notes
+    assert "Going on with: Earlier?" in notes
+    assert model.asked[0] == [Message("user", "Earlier?"), Message("user", "And?")]
+    assert model.asked[1][-1] == Message("user", "/chats of old are what?")

@@ -54,6 +54,18 @@ class Journal(Protocol):
         """
         ...
 
+    def recent(self) -> Sequence[tuple[str, str]]:
+        """The latest conversations, as (id, title), the latest first."""
+        ...
+
+    def reopen(self, chat_id: str) -> Sequence[Message]:
+        """Goes on with a kept conversation, and gives what was said in it.
+
+        Raises:
+            NotFoundError: It is not there any more.
+        """
+        ...
+
 
 class Source(Protocol):
     """Where answers come from: increments of one answer to the messages, the last with `finish_reason`."""
@@ -103,6 +115,15 @@ class Conversation:
         self.messages = list(self._start)
         if self._journal is not None:
             self._journal.begin()
+
+    def recent(self) -> Sequence[tuple[str, str]]:
+        """The latest conversations that the journal keeps, as (id, title); empty without one."""
+        return self._journal.recent() if self._journal is not None else ()
+
+    def reopen(self, chat_id: str) -> None:
+        """Goes on with one of `recent`."""
+        if self._journal is not None:
+            self.messages = [*self._start, *self._journal.reopen(chat_id)]
 
     def ask(self, question: str, answer: Answer) -> Iterator[Piece]:
         """Asks, and gives the answer in pieces as it comes.

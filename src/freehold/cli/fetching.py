@@ -23,9 +23,10 @@ def fetch(name: str | None) -> Path:
     Raises:
         FreeholdError: The model is unknown, cannot be fetched, or is malformed.
     """
-    from freehold.hub.pull import DEFAULT_MODEL, ensure, resolve
+    from freehold.hub.catalog import load_catalog
+    from freehold.hub.pull import ensure, resolve
 
-    wanted = name or DEFAULT_MODEL
+    wanted = name or load_catalog().default
     found = resolve(wanted)
     if found is not None:
         return found

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from freehold.cli.conversation import Answer, Conversation
 from freehold.cli.screen import Screen
 from freehold.errors import FreeholdError
+from freehold.text.terminal import clean_line
 
 __all__ = ["Talk", "answer_once", "read_message"]
 
 COMMANDS = {
     "/new": "start a new conversation",
+    "/chats": "list the latest conversations, the app's too; `/chats 2` goes on with the second",
     "/fold": "hide what the model thinks, or show it again; its duration always shows",
     "/help": "show this",
     "/exit": "leave, as Ctrl-D does",
@@ -103,6 +105,8 @@ class Talk:
         if word == "/new":
             self._conversation.new()
             self._screen.note("A new conversation.")
+        elif word.split()[0] == "/chats" and len(word.split()) <= 2:
+            self._chats(word.split()[1:])
         elif word == "/fold":
             self._screen.folded = not self._screen.folded
             self._screen.note("The thinking is hidden." if self._screen.folded else "The thinking is shown.")
@@ -114,6 +118,19 @@ class Talk:
             self._screen.note(f"There is no {word}. {hint}")
         else:
             self._answer(message)
+
+    def _chats(self, number: list[str]) -> None:
+        recent = self._conversation.recent()
+        if not number:
+            lines = [f"  {place:2}  {clean_line(title)}" for place, (_, title) in enumerate(recent, 1)]
+            self._screen.note("\n".join(lines) or "No conversation is kept yet.")
+            return
+        if not number[0].isdecimal() or not 1 <= int(number[0]) <= len(recent):
+            self._screen.note(f"There is no conversation {number[0]}; /chats lists those there are.")
+            return
+        chat_id, title = recent[int(number[0]) - 1]
+        self._conversation.reopen(chat_id)
+        self._screen.note(f"Going on with: {clean_line(title)}")
 
     def _answer(self, question: str) -> None:
         answer = Answer()
