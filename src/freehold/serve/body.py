@@ -34,9 +34,7 @@ async def read_object(request: Request, *, max_bytes: int, max_depth: int) -> di
     """
     media = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
     if media != "application/json":
-        raise HttpError(
-            415, "The body's Content-Type must be application/json.", code="unsupported_media_type"
-        )
+        raise HttpError(415, "The body's Content-Type must be application/json.", code="unsupported_media_type")
     raw = await read_body(request, max_bytes)
     if len(raw) > _INLINE_BYTES:
         return await run_in_threadpool(parse_object, raw, max_depth)
@@ -50,7 +48,9 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         HttpError: The body is larger, or the client hung up.
     """
     too_large = HttpError(
-        413, f"The body is over {max_bytes} bytes, the most this server reads.", code="request_too_large",
+        413,
+        f"The body is over {max_bytes} bytes, the most this server reads.",
+        code="request_too_large",
         headers={"Connection": "close"},
     )
     announced = request.headers.get("content-length", "")

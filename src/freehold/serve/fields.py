@@ -1,8 +1,8 @@
 """Every field of a request, and what becomes of it: the one table that the server, its tests and its documents share.
 
-A field is honoured; or it changes nothing here and is accepted only at the values that say so; or it is refused by name.
-None is accepted and ignored. `null` means that a field is not given, as in OpenAI's API. `python -m freehold.serve.fields`
-prints `docs/schema.md`.
+A field is honoured; or it changes nothing here and is accepted only at the values that say so; or it is refused by
+name. None is accepted and ignored. `null` means that a field is not given, as in OpenAI's API.
+`python -m freehold.serve.fields` prints `docs/schema.md`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ CHAT_FIELDS: Mapping[str, Field] = {
     "function_call": _refused("Deprecated; use `tool_choice`."),
     "functions": _refused("Deprecated; use `tools`."),
     "logprobs": _honoured("true reports the log-probability of each token."),
-    "max_completion_tokens": _honoured("Most tokens to write, thinking included; all that the context holds by default."),
+    "max_completion_tokens": _honoured(
+        "Most tokens to write, thinking included; all that the context holds by default."
+    ),
     "max_tokens": _honoured("The older name of `max_completion_tokens`."),
     "metadata": _default_only("Nothing is stored that it could label, so it must be empty.", {}),
     "modalities": _default_only("The models here write text.", ["text"]),
@@ -87,12 +89,14 @@ CHAT_FIELDS: Mapping[str, Field] = {
         "`none` switches thinking off; `minimal` and `low` allow 1024 tokens of it, `medium`, `high` and `xhigh` 8192, "
         "`max` and `ultra` as many as the context holds. A model that cannot think answers 400 to all but `none`."
     ),
-    "response_format": _default_only("JSON output needs constrained decoding, which is not offered yet.", {"type": "text"}),
-    "safety_identifier": _refused("Nobody is watched here; use `user` to keep users apart."),
+    "response_format": _default_only(
+        "JSON output needs constrained decoding, which is not offered yet.", {"type": "text"}
+    ),
+    "safety_identifier": _refused("Users are not screened here; use `user` to keep them apart."),
     "service_tier": _default_only("There is one tier.", "auto", "default"),
     "store": _default_only("Completions are not stored.", False),
     "thinking": _honoured(
-        "`{\"type\": \"enabled\"|\"disabled\"}`; with `budget_tokens` (ours, named as Anthropic's clients do) a hard limit: "
+        '`{"type": "enabled"|"disabled"}`; with `budget_tokens` (ours, named as Anthropic\'s clients do) a hard limit: '
         "then the thinking is closed and the answer follows. It must be below `max_tokens`."
     ),
     "tool_choice": _honoured("`auto` or `none`. Forcing a call needs constrained decoding and is refused."),
@@ -164,10 +168,14 @@ def markdown() -> str:
         "# The fields of the API",
         "",
         "Every field of OpenAI's and DeepSeek's requests, and what becomes of it. *honoured*: it does what it says.",
-        "*at its default*: accepted only with the values shown, where it changes nothing. *refused*: answered with 400,",
-        "naming the field. A field that is not listed is answered with 422. `null` means that a field is not given.",
+        "*at its default*: accepted only with the values shown, where it changes nothing. *refused*: answered with",
+        "400, naming the field. A field that is not listed is answered with 422. `null` means that a field is not",
+        "given.",
     ]
-    pages = {"Chat completions: `POST /v1/chat/completions`": CHAT_FIELDS, "Completions: `POST /v1/completions`": COMPLETION_FIELDS}
+    pages = {
+        "Chat completions: `POST /v1/chat/completions`": CHAT_FIELDS,
+        "Completions: `POST /v1/completions`": COMPLETION_FIELDS,
+    }
     for title, table in pages.items():
         lines += ["", f"## {title}", "", "| Field | Treatment | |", "|---|---|---|"]
         for name in sorted(table):

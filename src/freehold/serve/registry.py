@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from freehold.engine.request import Request, Update
 from freehold.errors import ConfigError, ModelNotFoundError
 
-__all__ = ["DEEPSEEK_ALIASES", "ModelRegistry", "Runner", "Served", "ServedModel"]
+__all__ = ["DEEPSEEK_ALIASES", "ModelRegistry", "Runner", "Served", "ServedModel", "UpdateStream"]
 
 DEEPSEEK_ALIASES: Mapping[str, bool] = {"deepseek-chat": False, "deepseek-reasoner": True}
 """DeepSeek's ids of old, each with whether it thinks; they mean the default model unless an alias says otherwise."""
@@ -19,11 +19,25 @@ DEEPSEEK_ALIASES: Mapping[str, bool] = {"deepseek-chat": False, "deepseek-reason
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}")
 
 
+class UpdateStream(Protocol):
+    """One request's updates as they come."""
+
+    def __aiter__(self) -> AsyncIterator[Update]: ...
+    async def aclose(self) -> None:
+        """Aborts what is not finished."""
+        ...
+
+
 class Runner(Protocol):
     """Runs requests on an engine of its own thread."""
 
-    def stream(self, request: Request) -> AsyncIterator[Update]:
-        """Gives a request's updates as they come; closing the iterator aborts the request."""
+    @property
+    def alive(self) -> bool:
+        """Whether requests are taken in."""
+        ...
+
+    def stream(self, request: Request) -> UpdateStream:
+        """Starts a request, within the event loop, and gives its updates."""
         ...
 
 
@@ -82,9 +96,7 @@ class ModelRegistry:
         for model in models:
             self._check_id(model.name)
             if model.name in self._models:
-                raise ConfigError(
-                    f"model {model.name!r} is given twice; serve it once, with aliases."
-                )
+                raise ConfigError(f"model {model.name!r} is given twice; serve it once, with aliases.")
             self._models[model.name] = model
         self._aliases: dict[str, tuple[str, bool | None]] = {}
         for alias, thinks in DEEPSEEK_ALIASES.items():
@@ -103,9 +115,7 @@ class ModelRegistry:
     @staticmethod
     def _check_id(name: str) -> None:
         if not _MODEL_ID.fullmatch(name):
-            raise ConfigError(
-                f"model id {name!r} is refused; use at most 200 letters, digits and ._:@/+-."
-            )
+            raise ConfigError(f"model id {name!r} is refused; use at most 200 letters, digits and ._:@/+-.")
 
     @property
     def default(self) -> ServedModel:

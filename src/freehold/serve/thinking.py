@@ -1,0 +1,120 @@
+"""Whether a request thinks, and for how long at most: the model's nature, its id, and the request's own fields.
+
+The field decides over the id: `deepseek-chat` with `thinking: enabled` thinks, as at DeepSeek.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from freehold.errors import InvalidRequestError, UnsupportedError
+from freehold.serve.registry import Served
+from freehold.serve.schema import ThinkingIn
+
+__all__ = ["EFFORT_BUDGET_TOKENS", "EFFORT_LEVELS", "ThinkingChoice", "choose_thinking"]
+
+EFFORT_LEVELS: Mapping[str, str] = {
+    "none": "none",
+    "minimal": "low",
+    "low": "low",
+    "medium": "high",
+    "high": "high",
+    "xhigh": "high",
+    "max": "max",
+    "ultra": "max",
+}
+"""DeepSeek's mapping of OpenAI's and others' names to the levels that it knows."""
+
+EFFORT_BUDGET_TOKENS: Mapping[str, int | None] = {"low": 1024, "high": 8192, "max": None}
+"""What a level means here: the most tokens of thinking, None for no limit."""
+
+ANSWER_SHARE = 4
+"""Where thinking has a limit, this part (a quarter) of `max_tokens` is kept for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingChoice:
+    """What was decided.
+
+    Args:
+        thinks: Whether the model thinks in this request.
+        budget: Most tokens of thinking, None for no limit.
+        answer_reserve: Tokens of `max_tokens` kept for the answer.
+    """
+
+    thinks: bool
+    budget: int | None = None
+    answer_reserve: int = 0
+
+
+def choose_thinking(
+    served: Served, thinking: ThinkingIn | None, effort: str | None, max_tokens: int | None
+) -> ThinkingChoice:
+    """Decides over a request's thinking.
+
+    Args:
+        served: The model, and what its id asks for.
+        thinking: The request's switch and budget.
+        effort: The request's `reasoning_effort`.
+        max_tokens: Most tokens of the whole answer.
+
+    Raises:
+        UnsupportedError: The model cannot think, or cannot help it, and the request asks for the other.
+        InvalidRequestError: The fields contradict each other.
+    """
+    level = None if effort is None else EFFORT_LEVELS[effort]
+    switch = None if thinking is None else thinking.type == "enabled"
+    budget = None if thinking is None else thinking.budget_tokens
+    if switch is False and level not in (None, "none"):
+        _contradiction("reasoning_effort", f"reasoning_effort is {effort}, but thinking is disabled; drop one of them.")
+    if switch is True and level == "none":
+        _contradiction("reasoning_effort", "reasoning_effort is none, but thinking is enabled; drop one of them.")
+    if switch is False and budget is not None:
+        _contradiction("thinking.budget_tokens", "thinking.budget_tokens is given, but thinking is disabled; drop it.")
+    param = "thinking" if switch is not None else "reasoning_effort" if level is not None else "model"
+    asked = switch if switch is not None else None if level is None else level != "none"
+    asked = served.thinking if asked is None else asked
+    thinks = _settle(served, asked, param)
+    if not thinks:
+        return ThinkingChoice(False)
+    if budget is not None:
+        if max_tokens is not None and budget >= max_tokens:
+            raise InvalidRequestError(
+                f"thinking.budget_tokens is {budget} and max_tokens is {max_tokens}; the budget must be lower, "
+                "so that tokens are left for the answer.",
+                param="thinking.budget_tokens",
+                code="invalid_value",
+            )
+        reserve = 0 if max_tokens is None else max_tokens - budget
+        return ThinkingChoice(True, budget, reserve)
+    budget = None if level is None else EFFORT_BUDGET_TOKENS[level]
+    reserve = 0 if budget is None or max_tokens is None else max_tokens // ANSWER_SHARE
+    return ThinkingChoice(True, budget, reserve)
+
+
+def _settle(served: Served, asked: bool | None, param: str) -> bool:
+    name, nature = served.model.name, served.model.chat_format.thinking
+    if nature == "never":
+        if asked:
+            raise UnsupportedError(
+                f"The model {name} cannot think; leave {param} out"
+                + (", or ask for deepseek-chat." if param == "model" else ", or disable thinking."),
+                param=param,
+                code="thinking_not_supported",
+            )
+        return False
+    if nature == "always":
+        if asked is False:
+            raise UnsupportedError(
+                f"The model {name} always thinks; it cannot be switched off. "
+                + ("Ask for deepseek-reasoner." if param == "model" else f"Leave {param} out, or set a budget."),
+                param=param,
+                code="thinking_not_optional",
+            )
+        return True
+    return True if asked is None else asked
+
+
+def _contradiction(param: str, message: str) -> None:
+    raise InvalidRequestError(message, param=param, code="invalid_value")
