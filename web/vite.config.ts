@@ -1,7 +1,7 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
-import { contentSecurityPolicy, mockServer } from "./dev/mock";
-import { woff2Only } from "./dev/woff2-only";
+import { contentSecurityPolicy, mockServer } from "./dev/mock.ts";
+import { woff2Only } from "./dev/woff2-only.ts";
 
 const backend = process.env.FREEHOLD_URL ?? "http://127.0.0.1:8080";
 const mocked = process.env.FREEHOLD_MOCK === "1";

@@ -53,7 +53,7 @@ export function Composer({ draftKey, field, busy, offersThinking, onSend, onStop
   };
 
   return (
-    <form className="composer" onSubmit={submit}>
+    <form className={offersThinking ? "composer" : "composer plain"} onSubmit={submit}>
       <textarea
         ref={field}
         rows={1}

@@ -24,6 +24,17 @@ function findUnescaped(text: string, what: string, from: number, end: number): n
   return -1;
 }
 
+/** Closing marks that a text is known not to have any more: without this, unclosed ones cost quadratic time. */
+const absent = new WeakMap<StateInline, Set<string>>();
+
+function findClose(state: StateInline, mark: string, from: number): number {
+  const missing = absent.get(state) ?? new Set<string>();
+  if (missing.has(mark)) return -1;
+  const at = findUnescaped(state.src, mark, from, state.posMax);
+  if (at < 0) absent.set(state, missing.add(mark));
+  return at;
+}
+
 function push(state: StateInline, type: "math_inline" | "math_display", tex: string, next: number): true {
   state.push(type, "math", 0).content = tex.trim();
   state.pos = next;
@@ -31,12 +42,12 @@ function push(state: StateInline, type: "math_inline" | "math_display", tex: str
 }
 
 function dollars(state: StateInline, silent: boolean): boolean {
-  const { src, pos, posMax } = state;
+  const { src, pos } = state;
   if (src.charCodeAt(pos) !== DOLLAR) return false;
   const wide = src.charCodeAt(pos + 1) === DOLLAR;
   const fence = wide ? "$$" : "$";
   const start = pos + fence.length;
-  const close = findUnescaped(src, fence, start, posMax);
+  const close = findClose(state, fence, start);
   if (close <= start) return false;
   const tex = src.slice(start, close);
   const next = close + fence.length;
@@ -46,11 +57,11 @@ function dollars(state: StateInline, silent: boolean): boolean {
 }
 
 function brackets(state: StateInline, silent: boolean): boolean {
-  const { src, pos, posMax } = state;
+  const { src, pos } = state;
   const opening = src.slice(pos, pos + 2);
   if (opening !== "\\(" && opening !== "\\[") return false;
   const display = opening === "\\[";
-  const close = findUnescaped(src, display ? "\\]" : "\\)", pos + 2, posMax);
+  const close = findClose(state, display ? "\\]" : "\\)", pos + 2);
   if (close < 0) return false;
   const tex = src.slice(pos + 2, close);
   if (tex.trim() === "") return false;
@@ -64,6 +75,9 @@ function skip(state: StateInline, next: number): true {
   return true;
 }
 
+/** For each closing mark, the line before which it is known not to come any more. */
+const absentBefore = new WeakMap<StateBlock, Map<string, number>>();
+
 /** A formula that begins a line and may run over several, blank ones included. */
 function block(state: StateBlock, startLine: number, endLine: number, silent: boolean): boolean {
   const lineAt = (line: number): string =>
@@ -72,6 +86,8 @@ function block(state: StateBlock, startLine: number, endLine: number, silent: bo
   const first = lineAt(startLine);
   const close = first.startsWith("$$") ? "$$" : first.startsWith("\\[") ? "\\]" : null;
   if (!close) return false;
+  const missing = absentBefore.get(state) ?? new Map<string, number>();
+  if (endLine <= (missing.get(close) ?? -1)) return false;
 
   const lines: string[] = [];
   for (let line = startLine; line < endLine; line += 1) {
@@ -94,6 +110,7 @@ function block(state: StateBlock, startLine: number, endLine: number, silent: bo
     state.line = line + 1;
     return true;
   }
+  absentBefore.set(state, missing.set(close, endLine));
   return false;
 }
 

@@ -9,6 +9,8 @@ import { type Node, nest, type Token } from "./parse";
 interface Context {
   /** The text still grows, so that its last code block is not complete. */
   streaming: boolean;
+  /** Inside a link: links do not nest. */
+  inLink?: boolean;
 }
 
 export function renderTokens(tokens: readonly Token[], context: Context): ReactNode {
@@ -67,9 +69,14 @@ function renderNode({ token, children }: Node, context: Context): ReactNode {
     case "s_open":
       return <del>{inside()}</del>;
     case "link_open":
-      return <SafeLink href={attribute(token, "href")}>{inside()}</SafeLink>;
+      return (
+        <SafeLink href={attribute(token, "href")}>
+          {renderNodes(children, { ...context, inLink: true })}
+        </SafeLink>
+      );
     case "image":
       // Never fetched: an address in an answer could carry words of the chat away.
+      if (context.inLink) return token.content || "image";
       return <SafeLink href={attribute(token, "src")}>{token.content || "image"}</SafeLink>;
     case "softbreak":
     case "hardbreak":

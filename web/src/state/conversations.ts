@@ -99,7 +99,7 @@ export async function send(key: string, message: NewMessage): Promise<void> {
     const frames = sendMessage(id, message, controller.signal, () => {
       accepted = true;
       settleDraft(id);
-      touchChat(id, {});
+      touchChat(id, before.length === 0 ? { title: interimTitle(message.content) } : {});
     });
     for await (const frame of frames) {
       answer.change((turn) => grow(turn, frame, performance.now()));
@@ -122,6 +122,12 @@ export async function send(key: string, message: NewMessage): Promise<void> {
   }
   if (stopped && accepted) await refreshSummary(stopped);
   else if (stopped) await openConversation(stopped);
+}
+
+/** What a chat is called until the server has named it. */
+function interimTitle(question: string): string {
+  const line = question.trim().split("\n")[0] ?? "";
+  return line.length > 60 ? `${line.slice(0, 60).trimEnd()}…` : line;
 }
 
 /** A stopped answer brings no closing frame, so the title is asked for. */
