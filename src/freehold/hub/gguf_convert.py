@@ -44,17 +44,18 @@ def convert(
         TokenizerError: Its tokenizer cannot be rebuilt.
     """
     file = GgufFile.open(path)
+    config, planned = config_json(file), plan(file)
     tokenizer = tokenizer_json(file.metadata)
     vocab_rows = file.tensor("token_embd.weight").shape[0]
     if len(tokenizer["model"]["vocab"]) > vocab_rows:
         raise WeightsError(
             f"{path.name} names {len(tokenizer['model']['vocab'])} tokens, but embeds only {vocab_rows}; it is damaged."
         )
-    _write_json(folder / "config.json", config_json(file))
+    _write_json(folder / "config.json", config)
     _write_json(folder / "tokenizer.json", tokenizer)
     _write_json(folder / "tokenizer_config.json", tokenizer_config_json(file.metadata, context_length(file)))
     _write_json(folder / "generation_config.json", _generation_config(file, sampling or {}))
-    _write_weights(file, folder, progress)
+    _write_weights(file, planned, folder, progress)
 
 
 def converted_bytes(file: GgufFile) -> int:
@@ -82,8 +83,8 @@ def _generation_config(file: GgufFile, sampling: Mapping[str, float]) -> dict[st
     return content
 
 
-def _write_weights(file: GgufFile, folder: Path, progress: Progress) -> None:
-    entries = [_entry(file, planned) for planned in plan(file)]
+def _write_weights(file: GgufFile, tensors: list[PlannedTensor], folder: Path, progress: Progress) -> None:
+    entries = [_entry(file, planned) for planned in tensors]
     shards: list[list[_Entry]] = [[]]
     for entry in entries:
         if shards[-1] and sum(other.n_bytes for other in shards[-1]) + entry.n_bytes > SHARD_BYTES:

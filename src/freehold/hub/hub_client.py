@@ -148,8 +148,16 @@ class HubClient:
                 if not response.has_redirect_location:
                     yield response
                     return
-                url = url.join(response.headers["Location"])
+                url = self._redirected(url, response.headers["Location"])
         raise PullError(f"The hub redirected more than {MAX_REDIRECTS} times, last to {url.host}; refused.")
+
+    def _redirected(self, url: httpx2.URL, location: str) -> httpx2.URL:
+        try:
+            return url.join(location)
+        except httpx2.InvalidURL as error:
+            raise PullError(
+                f"The hub at {self.endpoint.host} sent us to {location[:80]!r} ({error}); refused."
+            ) from error
 
     def _raise_for_status(self, response: httpx2.Response, what: str) -> None:
         try:

@@ -23,6 +23,8 @@ from freehold.hub.validate import INDEX, indexed_files
 __all__ = ["HubFile", "fetch_repository", "wanted_files"]
 
 RETRIES = 5
+RETRY_SECONDS = 2.0
+"""Wait after the first failure of the network; doubled after each further one in a row."""
 _PLAIN_FILES = {
     "added_tokens.json",
     "chat_template.jinja",
@@ -93,7 +95,6 @@ def fetch_repository(
     files: Sequence[HubFile],
     folder: Path,
     progress: Progress,
-    retry_seconds: float = 2.0,
 ) -> None:
     """Fetches files into a folder; those that are there already, whole and right, are kept.
 
@@ -104,14 +105,13 @@ def fetch_repository(
         files: From `wanted_files`. Weights that the repository's index does not name are left out.
         folder: Where to write; a file has its name only when it is whole and its hash is right.
         progress: Told per file.
-        retry_seconds: Wait after the first failure of the network; doubled after each further one.
 
     Raises:
         PullError: The network failed for good, a hash is wrong, or the disk is too small. What is fetched is kept.
     """
     small = [file for file in files if not file.name.endswith(".safetensors")]
     weights = [file for file in files if file.name.endswith(".safetensors")]
-    _fetch_all(client, repository, commit, small, folder, progress, retry_seconds)
+    _fetch_all(client, repository, commit, small, folder, progress)
     if (folder / INDEX).is_file():
         named = set(indexed_files(folder / INDEX))
         absent = named - {file.name for file in weights}
@@ -119,7 +119,7 @@ def fetch_repository(
             raise PullError(f"hf:{repository} lacks {min(absent)}, which its own {INDEX} names; it is incomplete.")
         weights = [file for file in weights if file.name in named]
     check_space(sum(file.size for file in weights) - _bytes_there(weights, folder), f"hf:{repository}")
-    _fetch_all(client, repository, commit, weights, folder, progress, retry_seconds)
+    _fetch_all(client, repository, commit, weights, folder, progress)
     keep = {file.name for file in [*small, *weights]}
     for stray in folder.iterdir():
         if not stray.name.startswith(".") and stray.name not in keep:
@@ -133,16 +133,13 @@ def _fetch_all(
     files: Iterable[HubFile],
     folder: Path,
     progress: Progress,
-    wait: float,
 ) -> None:
     for file in files:
         if not _is_right(folder / file.name, file):
-            _fetch(client, repository, commit, file, folder, progress, wait)
+            _fetch(client, repository, commit, file, folder, progress)
 
 
-def _fetch(
-    client: HubClient, repository: str, commit: str, file: HubFile, folder: Path, progress: Progress, wait: float
-) -> None:
+def _fetch(client: HubClient, repository: str, commit: str, file: HubFile, folder: Path, progress: Progress) -> None:
     part = folder / f".{file.name}.part"
     for attempt in range(RETRIES + 1):
         try:
@@ -155,7 +152,7 @@ def _fetch(
                     f"{error or type(error).__name__}. "
                     "Run the same pull again: it goes on where it stopped."
                 ) from error
-            time.sleep(wait * 2**attempt)
+            time.sleep(RETRY_SECONDS * 2**attempt)
     found = _digest(part, file)
     if found != file.digest:
         part.unlink()
@@ -185,7 +182,7 @@ def _stream(client: HubClient, repository: str, commit: str, file: HubFile, part
         else:
             done = 0
         with part.open("ab" if done else "wb") as out:
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            for chunk in response.iter_raw():
                 if done + len(chunk) > file.size:
                     raise PullError(
                         f"{file.name} of {repository} is longer than the {file.size} bytes that the hub states; "

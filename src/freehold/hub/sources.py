@@ -48,7 +48,6 @@ def pull_hub(
     revision: str,
     known: CatalogModel | None,
     progress: Progress,
-    retry_seconds: float = 2.0,
 ) -> Path:
     """Fetches a repository of the hub at the commit that a revision names now.
 
@@ -58,7 +57,6 @@ def pull_hub(
         revision: A branch, tag or commit.
         known: Its catalog entry, where it has one.
         progress: Told per file.
-        retry_seconds: As `fetch_repository` takes it.
 
     Raises:
         PullError: It could not be fetched whole; the next pull goes on where this one stopped.
@@ -73,7 +71,7 @@ def pull_hub(
         files = wanted_files(repository, info)
         source = f"hf:{repository}"
         with staged(name, f"{source}@{commit}") as stage:
-            fetch_repository(client, repository, commit, files, stage.folder, progress, retry_seconds)
+            fetch_repository(client, repository, commit, files, stage.folder, progress)
             if known is not None and known.sampling:
                 _recommend(stage.folder / "generation_config.json", known.sampling)
             licence = known.licence if known else _stated_licence(info.card_data)
