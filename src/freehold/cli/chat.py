@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 
 __all__ = ["chat"]
 
-Question = Annotated[str | None, typer.Argument(help="Answer this and leave; `-`, or a pipe, reads it from the input.")]
-Model = Annotated[str | None, typer.Option(help="A name, folder or hf:org/repo; fetched first where it is not here.")]
-System = Annotated[str | None, typer.Option(help="A system message to begin with.")]
+Question = Annotated[
+    str | None,
+    typer.Argument(metavar="QUESTION", help="Answer this and leave; `-`, or a pipe, reads it from the input."),
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="A name, folder or hf:org/repo; fetched first where it is not here.")
+]
+System = Annotated[str | None, typer.Option(metavar="TEXT", help="A system message to begin with.")]
 Think = Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Ask for thinking, or for none.")]
 Fold = Annotated[bool, typer.Option("--fold", help="Show how long the model thinks, and not what it thinks.")]
-Temperature = Annotated[float | None, typer.Option(help="0 to 2; by default what the model's makers recommend.")]
-MaxTokens = Annotated[int | None, typer.Option(help="Most tokens of one answer, its thinking included.")]
+Temperature = Annotated[
+    float | None, typer.Option(metavar="T", help="0 to 2; by default what the model's makers recommend.")
+]
+MaxTokens = Annotated[int | None, typer.Option(metavar="N", help="Most tokens of one answer, its thinking included.")]
 Keep = Annotated[bool, typer.Option("--keep/--no-keep", help="Keep the conversation among the app's.")]
 
 
@@ -55,7 +62,7 @@ def chat(
     from freehold.cli.talk import Talk, answer_once
 
     chosen = {"temperature": temperature, "max_tokens": max_tokens}
-    sampling = {name: value for name, value in chosen.items() if value is not None}
+    sampling: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     with load(fetch(model)) as loaded:
 
         def source(messages: Sequence[Message]) -> Iterator[Update]:

@@ -37,8 +37,10 @@ def _accounts() -> Iterator[Accounts]:
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What the key is for; shown in the list.")],
-    user: Annotated[str, typer.Option(help="Whose key it is; a user who is not known yet is made.")] = "owner",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is for; shown in the list.")],
+    user: Annotated[
+        str, typer.Option(metavar="USER", help="Whose key it is; a user who is not known yet is made.")
+    ] = "owner",
 ) -> None:
     """Make a key and print it, once: only its digest is kept."""
     with _accounts() as accounts:
@@ -73,7 +75,7 @@ def list_keys(
 
 
 @app.command()
-def revoke(name: Annotated[str, typer.Argument(help="The key's name or id.")]) -> None:
+def revoke(name: Annotated[str, typer.Argument(metavar="NAME", help="The key's name or id.")]) -> None:
     """End a key at once."""
     from freehold.text.terminal import clean_line
 

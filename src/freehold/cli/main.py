@@ -70,7 +70,7 @@ def _load(verb: str) -> Any:
     if isinstance(found, typer.Typer):
         command = typer.main.get_command(found)
     else:
-        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         single.command(verb)(getattr(module, verb))
         command = typer.main.get_command(single)
     command.name = verb

@@ -34,36 +34,20 @@ def _command(name: str, command: Any, *, level: int) -> list[str]:
     children = getattr(command, "commands", {})
     context = command.make_context(name, [], resilient_parsing=True)
     lines = [f"{'#' * level} {name}", "", (command.help or "").strip(), ""]
+    if not children or command.invoke_without_command:
+        usage = " ".join(command.collect_usage_pieces(context))
+        lines += ["```", f"{name} {usage}", "```", ""]
+    records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
+    if records:
+        lines += ["| | |", "|---|---|", *map(_row, records), ""]
     for child, inner in children.items():
         lines += _command(f"{name} {child}", inner, level=level + 1)
-    if children:
-        return lines
-    usage = " ".join(command.collect_usage_pieces(context))
-    lines += ["```", f"{name} {usage}", "```", ""]
-    rows = [_row(parameter, context) for parameter in command.params if parameter.name != "help"]
-    if rows:
-        lines += ["| | | default |", "|---|---|---|", *rows, ""]
     return lines
 
 
-def _row(parameter: Any, context: Any) -> str:
-    if parameter.param_type_name == "argument":
-        names = f"`{parameter.make_metavar(context)}`"
-    else:
-        names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
-        if not parameter.is_flag:
-            names += f" {parameter.type.name.upper()}"
-    help_text = (parameter.help or "").replace("|", "\\|")
-    return f"| {names} | {help_text} | {_default(parameter)} |"
-
-
-def _default(parameter: Any) -> str:
-    value = parameter.default
-    if parameter.required:
-        return "required"
-    if value in (None, [], ()) or (parameter.param_type_name == "option" and parameter.is_flag and value is False):
-        return ""
-    return f"`{value}`"
+def _row(record: tuple[str, str]) -> str:
+    name, text = (part.replace("|", "\\|") for part in record)
+    return f"| `{name}` | {' '.join(text.split())} |"
 
 
 if __name__ == "__main__":
