@@ -137,6 +137,11 @@ class Tokenizer:
         return self._special
 
     @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """The texts of the tokens that user text can never become."""
+        return tuple(self._control)
+
+    @property
     def start_ids(self) -> tuple[int, ...]:
         """What this tokenizer writes before a text that is not a chat: the first token, or nothing."""
         return self._start_ids
@@ -205,6 +210,21 @@ class Tokenizer:
             strip_next = part.rstrip
         close()
         return ids
+
+    def spans(self, text: str, min_length: int = 1) -> list[Span]:
+        """Cuts a text into its control tokens, as trusted spans, and the text between them, as untrusted ones.
+
+        Args:
+            text: Any text.
+            min_length: Control tokens of fewer characters are left in the text.
+        """
+        spans: list[Span] = []
+        for part in self._split([Span(text, trusted=True)]):
+            if isinstance(part, str):
+                spans.append(Span(part))
+            else:
+                spans.append(Span(part.content, trusted=len(part.content) >= min_length))
+        return spans
 
     def decode(
         self,
