@@ -22,6 +22,9 @@ from tests.support.tiny_tokenizer import STYLES, TEMPLATES, Style, tiny_tokenize
 
 __all__ = ["KINDS", "mtp_tensors", "randomise", "tiny_folder"]
 
+transformers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
+
 KINDS = ("deepseek_v3", "deepseek_v2", "deepseek_v2_lite", "llama", "qwen2", "qwen3")
 
 _COMMON: dict[str, Any] = {
