@@ -126,7 +126,7 @@ class Accounts:
             query = select(ApiKeyRow, UserRow.name).join(UserRow).order_by(ApiKeyRow.created_at, ApiKeyRow.id)
             if not revoked:
                 query = query.where(ApiKeyRow.revoked_at.is_(None))
-            return [_key_info(row, name) for row, name in session.execute(query).tuples()]
+            return [_key_info(found[0], found[1]) for found in session.execute(query)]
 
     def revoke_key(self, name_or_id: str) -> KeyInfo:
         """Ends a live key at once.

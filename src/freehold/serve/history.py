@@ -42,7 +42,7 @@ class NewMessage:
 def title_of(text: str) -> str:
     """Makes a chat's title of its first message: the first line, shortened at a word."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    line = "".join(c for c in line if c.isprintable())
+    line = "".join(c for c in " ".join(line.split()) if c.isprintable())
     if len(line) <= _TITLE_FROM_MESSAGE:
         return line
     cut = line[:_TITLE_FROM_MESSAGE]

@@ -50,7 +50,7 @@ class Observe:
         finally:
             seconds = time.monotonic() - begun
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            route = getattr(scope.get("route"), "path", "unmatched")
+            route = _route(scope)
             shown = str(status or 499)  # 499: the client left before an answer, as nginx writes it
             self._metrics.requests.labels(method, route, shown).inc()
             self._metrics.seconds.labels(route).observe(seconds)
@@ -62,3 +62,11 @@ class Observe:
                 status=int(shown),
                 seconds=round(seconds, 4),
             )
+
+
+def _route(scope: Scope) -> str:
+    declared = getattr(scope.get("route"), "path", None)
+    if declared is None:
+        return "unmatched"
+    root = next((root for root in ("/v1", "/beta") if scope["path"].startswith(f"{root}/")), "")
+    return str(declared) if declared.startswith(f"{root}/") and root else f"{root}{declared}"

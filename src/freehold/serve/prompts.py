@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-from freehold.engine.request import Request, Thinking
+from freehold.engine.request import Request
 from freehold.errors import ContextLengthError, InvalidRequestError
 from freehold.serve.messages import choose_tools, read_messages
 from freehold.serve.registry import ModelRegistry, ServedModel
@@ -36,7 +35,6 @@ def chat_job(registry: ModelRegistry, body: ChatBody, *, principal: str, allow_p
     """
     served = registry.resolve(body.model)
     model = served.model
-    chat_format = model.chat_format
     params = chat_sampling(model, body)
     choice = choose_thinking(served, body.thinking, body.reasoning_effort, params.max_tokens)
     tools = choose_tools(served, body.tools, body.tool_choice)
@@ -46,19 +44,16 @@ def chat_job(registry: ModelRegistry, body: ChatBody, *, principal: str, allow_p
         keep_reasoning=bool(body.tools),
         need_reasoning=bool(body.tools) and choice.thinks,
     )
-    encoded = chat_format.encode(messages, tools=tools, thinking=choice.thinks if served.can_think else None)
-    tags = chat_format.tags
-    thinking = None
-    if choice.thinks and tags is not None:
-        thinking = Thinking(tags.start, tags.end, encoded.thinking_opened, choice.budget, choice.answer_reserve)
     job_id = new_id("chatcmpl-")
-    request = Request(
-        request_id=job_id,
-        prompt=tuple(encoded.token_ids),
-        params=dataclasses.replace(params, stop_token_ids=tuple(sorted(chat_format.stop_token_ids))),
+    request = model.request(
+        messages,
+        params,
+        thinking=choice.thinks if served.can_think else None,
+        tools=tools,
+        budget=choice.budget,
+        answer_reserve=choice.answer_reserve,
         user=cache_owner(principal, body),
-        thinking=thinking,
-        visible_special_ids=chat_format.visible_special_ids if tools else frozenset(),
+        request_id=job_id,
     )
     _check_fits(model, request.prompt, params, "messages")
     return Job(
@@ -66,7 +61,7 @@ def chat_job(registry: ModelRegistry, body: ChatBody, *, principal: str, allow_p
         served,
         (request,),
         n=params.n,
-        thinks=thinking is not None,
+        thinks=request.thinking is not None,
         tools=tools,
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from freehold.engine.request import Request, Update
 from freehold.errors import ConfigError, ModelNotFoundError
+from freehold.types import Message, SamplingParams
 
 __all__ = ["DEEPSEEK_ALIASES", "ModelRegistry", "Runner", "Served", "ServedModel", "UpdateStream"]
 
@@ -53,9 +54,21 @@ class ServedModel(Protocol):
     @property
     def runner(self) -> Runner: ...
     @property
-    def defaults(self) -> Any: ...
+    def defaults(self) -> SamplingParams: ...
     @property
     def context_length(self) -> int: ...
+    def request(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        *,
+        thinking: bool | None,
+        tools: Sequence[Mapping[str, Any]] | None,
+        budget: int | None,
+        answer_reserve: int,
+        user: str,
+        request_id: str,
+    ) -> Request: ...
 
 
 @dataclass(frozen=True, slots=True)

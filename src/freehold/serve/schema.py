@@ -142,7 +142,6 @@ class CompletionBody(SamplingBody):
     """The honoured fields of a plain completion."""
 
     prompt: str | list[int] | list[str] | list[list[int]]
-    best_of: int | None = None
     echo: bool | None = None
     logprobs: int | None = None
 
