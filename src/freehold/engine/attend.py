@@ -7,8 +7,8 @@ Each sequence takes part in a step as one segment: some new tokens behind those 
 - gathered: they do not, and the rows are copied together first;
 - padded: many short sequences with one new token each are gathered to one length and attended in one call, masked.
 
-The first two attend each sequence by itself, with shapes that depend on nothing else in the batch, so that their results
-do not either; batch-invariant mode uses these alone. The third saves calls where calls cost more than copying.
+The first two attend each sequence by itself, with shapes that depend on nothing else in the batch, so that their
+results do not either; batch-invariant mode uses these alone. The third saves calls where calls cost more than copying.
 
 Shapes as in `freehold.model.attention`; S cached tokens read, B sequences decoded together, L width of a latent row.
 """
@@ -186,7 +186,9 @@ class _Single:
             latent_1SL = self._views[0][layer]
         else:
             latent_1SL = self._layers[layer].index_select(0, self._read)[None]
-        attend = mla_naive if _naive_is_cheaper(self._count, self._length, q_rope_THr, w_uk_HnC, w_uv_HvC) else mla_absorbed
+        attend = (
+            mla_naive if _naive_is_cheaper(self._count, self._length, q_rope_THr, w_uk_HnC, w_uv_HvC) else mla_absorbed
+        )
         return attend(
             q_nope_THn[None, self._first : self._last],
             q_rope_THr[None, self._first : self._last],

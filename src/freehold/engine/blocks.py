@@ -5,8 +5,8 @@ but its content is known by a hash and may be taken up again until the room is n
 block's hash stands for everything before it too, and begin with a secret of this process and the user's name: blocks of
 two users never match.
 
-Blocks of one sequence are laid side by side where there is room, because a contiguous sequence is read in place, while a
-scattered one has to be gathered first. A sequence therefore claims room ahead of it; claims are wishes and give way
+Blocks of one sequence are laid side by side where there is room, because a contiguous sequence is read in place, while
+a scattered one has to be gathered first. A sequence therefore claims room ahead of it; claims are wishes and give way
 when nothing else is free.
 """
 

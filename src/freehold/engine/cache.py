@@ -58,8 +58,8 @@ class KVCache:
         num_blocks = math.ceil(tokens / config.block_size) if config.cache_tokens else tokens // config.block_size
         if num_blocks < 1:
             raise ConfigError(
-                f"There is no memory for a cache: {token_bytes * config.block_size:,} bytes are needed for one block of "
-                f"{config.block_size} tokens. Free some memory, or set cache_tokens."
+                f"There is no memory for a cache: {token_bytes * config.block_size:,} bytes are needed for one block "
+                f"of {config.block_size} tokens. Free some memory, or set cache_tokens."
             )
         self.pool = BlockPool(num_blocks, config.block_size, prefix_cache=config.prefix_cache)
         self.tensor = _zeros((model.num_hidden_layers, num_blocks * config.block_size, *_row(model)), dtype, device)

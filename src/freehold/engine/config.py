@@ -41,7 +41,8 @@ class EngineConfig:
         batch_invariant: Whether a sequence gets the same logits alone and in any batch. Every forward pass then has
             exactly 32 rows (`INVARIANT_ROWS`), because matrix products of different heights add in different orders. It
             costs the padding, most at batch 1; None turns it on for float32 alone.
-        pack: Whether weights are laid out for the CPU's matrix units when the model runs on a CPU. This is done in place.
+        pack: Whether weights are laid out for the CPU's matrix units when the model runs on a CPU. This is done in
+            place.
         threads: Threads of torch's matrix products, for the whole process; None leaves torch's choice.
 
     Raises:
@@ -65,7 +66,9 @@ class EngineConfig:
             if value is None and name in {"max_context", "cache_tokens", "threads"}:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ConfigError(f"Engine setting {name} is {value!r}; it must be a whole number from {low} to {high}.")
+                raise ConfigError(
+                    f"Engine setting {name} is {value!r}; it must be a whole number from {low} to {high}."
+                )
         for name in ("prefix_cache", "pack"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"Engine setting {name} is {getattr(self, name)!r}; it must be true or false.")

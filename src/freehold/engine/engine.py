@@ -6,8 +6,8 @@
         for update in engine.step():
             print(update.text, end="")
 
-A step runs the model once over one new token of every answer being written and a chunk of the prompts being read, samples,
-and gives what can be shown. Not safe for threads; `EngineRunner` owns a thread that steps it.
+A step runs the model once over one new token of every answer being written and a chunk of the prompts being read,
+samples, and gives what can be shown. Not safe for threads; `EngineRunner` owns a thread that steps it.
 """
 
 from __future__ import annotations
@@ -101,14 +101,11 @@ class Engine:
 
         Raises:
             InvalidRequestError: A token id that the model does not have, or an empty prompt.
-            ContextLengthError: The prompt and `max_tokens` exceed the context or the cache; the message gives the counts.
+            ContextLengthError: The prompt and `max_tokens` exceed the context or the cache; the message gives the
+                counts.
         """
         params, prompt = request.params, request.prompt
-        if not prompt:
-            raise InvalidRequestError("The prompt is empty; it must have at least one token.", param="prompt")
-        if not 0 <= min(prompt) <= max(prompt) < self._vocab_size:
-            outside = next(token_id for token_id in prompt if not 0 <= token_id < self._vocab_size)
-            raise self._unknown("prompt", outside)
+        self.check_tokens(prompt)
         for param, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
             for token_id in ids:
                 if not 0 <= token_id < self._vocab_size:
@@ -119,12 +116,24 @@ class Engine:
         least = params.max_tokens or 1
         if len(prompt) + least > limit:
             raise ContextLengthError(
-                f"The prompt has {len(prompt):,} tokens and {least:,} are to be written, {len(prompt) + least:,} in all; "
-                f"{what} holds {limit:,}. Shorten the prompt or lower max_tokens.",
+                f"The prompt has {len(prompt):,} tokens and {least:,} are to be written, {len(prompt) + least:,} "
+                f"in all; {what} holds {limit:,}. Shorten the prompt or lower max_tokens.",
                 param="max_tokens" if len(prompt) < limit else "messages",
                 code="context_length_exceeded",
             )
         return params.max_tokens or limit - len(prompt)
+
+    def check_tokens(self, prompt: tuple[int, ...]) -> None:
+        """Checks that there are tokens, and that the model has them. Safe for threads.
+
+        Raises:
+            InvalidRequestError: There are none, or one is unknown.
+        """
+        if not prompt:
+            raise InvalidRequestError("The prompt is empty; it must have at least one token.", param="prompt")
+        if not 0 <= min(prompt) <= max(prompt) < self._vocab_size:
+            outside = next(token_id for token_id in prompt if not 0 <= token_id < self._vocab_size)
+            raise self._unknown("prompt", outside)
 
     def submit(self, request: Request) -> None:
         """Puts a request in the queue.
@@ -257,8 +266,8 @@ def _part(scheduled: Scheduled) -> Part:
 
 
 def _pack(model: Transformer) -> None:
-    import freehold.kernels
-
-    pack = getattr(freehold.kernels, "pack", None)
-    if pack is not None:
-        pack(model)
+    try:
+        from freehold.kernels import pack
+    except ImportError:
+        return
+    pack(model)

@@ -1,15 +1,15 @@
 """What becomes of an answer's tokens: text in whole characters, thinking apart from the answer, and the end.
 
-Stop strings count in the whole output, the thinking included, as on DeepSeek's API: one that occurs in the thinking ends the
-answer there, before any of it is shown. They are looked for in the text as the model writes it, tags and all.
+Stop strings count in the whole output, the thinking included, as on DeepSeek's API: one that occurs in the thinking
+ends the answer there, before any of it is shown. They are looked for in the text as the model writes it, tags and all.
 
 Tokens and log-probabilities are given out with their text: while a stop string may have begun they wait, and those
-that overlap one that did end the answer are left out, as the end token is. `Usage` counts them all the same, because they were
-computed (the end token is not counted).
+that overlap one that did end the answer are left out, as the end token is. `Usage` counts them all the same, because
+they were computed (the end token is not counted).
 
-A thinking budget works by force: when it is used up, or when `max_tokens` leaves only the answer's reserve, the tokens of
-the closing tag are taken as if they had been sampled. They go through the model like any others, and count as written,
-but not as thinking.
+A thinking budget works by force: when it is used up, or when `max_tokens` leaves only the answer's reserve, the tokens
+of the closing tag are taken as if they had been sampled. They go through the model like any others, and count as
+written, but not as thinking.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["OutputStream"]
 
 @dataclass(slots=True)
 class _Held:
-    """A token that waits for its text: `end` is where that ends in the output, None while its last character is incomplete."""
+    """A token that waits for its text; `end` is where that ends in the output, None while a character is incomplete."""
 
     sampled: Sampled
     end: int | None
@@ -70,6 +70,7 @@ class OutputStream:
         self._decoded = 0
         self._held: deque[_Held] = deque()
         self._text, self._reasoning = "", ""
+        self._told = False
         self._force_if_due()
 
     @property
@@ -112,7 +113,9 @@ class OutputStream:
         self._end("stop" if self._stops.stopped and reason != "abort" else reason)
 
     def take(self, cached_tokens: int) -> Update | None:
-        """Gives what has come together since the last call; None where there is nothing to tell."""
+        """Gives what has come together since the last call; None where there is nothing to tell (any more)."""
+        if self._told:
+            return None
         tokens = []
         while self._held and self._held[0].end is not None and self._held[0].end <= self._stops.released:
             tokens.append(self._held.popleft().sampled)
@@ -123,6 +126,7 @@ class OutputStream:
             return None
         self._text = self._reasoning = ""
         usage = None
+        self._told = self.finish_reason is not None
         if self.finish_reason is not None:
             usage = Usage(
                 prompt_tokens=len(self._request.prompt),
@@ -176,7 +180,8 @@ class OutputStream:
     def _count(self, was_inside: bool) -> None:
         if self._ahead.inside:
             self.reasoning_tokens += was_inside and not self._closed_by_force
-        elif was_inside and not self._closed_by_force:  # the tag is complete: its earlier tokens were taken for thinking
+        elif was_inside and not self._closed_by_force:
+            # the tag is complete now: its earlier tokens were taken for thinking
             self.reasoning_tokens = max(0, self.reasoning_tokens - (len(self._close_ids) - 1))
 
     def _force_if_due(self) -> None:

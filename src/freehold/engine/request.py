@@ -17,8 +17,10 @@ class Thinking:
         start: The tag that opens the thinking, as text (`<think>`).
         end: The tag that closes it, as text (`</think>`).
         opened: The prompt already ends inside the thinking, so that the first token belongs to it.
-        budget: Most tokens of thinking; then the closing tag is forced and the answer follows. None leaves it to the model.
-        answer_reserve: Tokens of `max_tokens` kept back for the answer: the thinking is closed when only these are left.
+        budget: Most tokens of thinking; then the closing tag is forced and the answer follows. None leaves it to the
+            model.
+        answer_reserve: Tokens of `max_tokens` kept back for the answer: the thinking is closed when only these are
+            left.
     """
 
     start: str
@@ -54,9 +56,9 @@ class Update:
     """What one step gave one answer of one request.
 
     `text` and `reasoning` are increments that are safe to show: whole characters only, no part of a stop string, no
-    thinking tags. `token_ids` and `logprobs` are those of the tokens whose text is settled; they lag behind while a stop
-    string may have begun, and the tokens of a stop string that did end the answer are left out, as the end token is.
-    `usage` is given with the last update of each answer (and counts that answer alone), `finish_reason` likewise.
+    thinking tags. `token_ids` and `logprobs` are those of the tokens whose text is settled; they lag behind while a
+    stop string may have begun, and the tokens of a stop string that did end the answer are left out, as the end token
+    is. `usage` is given with the last update of each answer (and counts that answer alone), `finish_reason` likewise.
     `cached_tokens` is known from the first update on.
     """
 

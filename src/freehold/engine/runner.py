@@ -6,8 +6,8 @@
     runner.stop()
 
 The thread alone touches the engine; others leave it commands, which it takes up between two steps. Closing a stream (or
-dropping it) aborts its request within a step. A step that fails ends every stream with `EngineError`, and the engine goes
-on empty; no stream ever hangs.
+dropping it) aborts its request within a step. A step that fails ends every stream with `EngineError`, and the engine
+goes on empty; no stream ever hangs.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """The next token of every sequence in a step, from the model's logits.
 
-The order is that of `SamplingParams`: logit bias, repetition, presence and frequency penalties, temperature, then top-k,
-top-p and min-p on the tempered distribution. Each cut keeps a number of the most probable tokens: top-k keeps k, top-p the
-fewest whose probabilities, renormalised after top-k, reach p, min-p those with at least that share of the most probable
-one's probability; the smallest number counts. Equally probable tokens rank by id, so that the numbers are exact.
+The order is that of `SamplingParams`: logit bias, repetition, presence and frequency penalties, temperature, then
+top-k, top-p and min-p on the tempered distribution. Each cut keeps a number of the most probable tokens: top-k keeps
+k, top-p the fewest whose probabilities, renormalised after top-k, reach p, min-p those with at least that share of the
+most probable one's probability; the smallest number counts. Equally probable tokens rank by id, so that the numbers
+are exact.
 
-A token is drawn by inverting the cumulative distribution at one number in [0, 1), a hash of the request's seed, the answer's
-index and the token's position. So a seeded answer is the same whatever else is in the batch, after a preemption too.
+A token is drawn by inverting the cumulative distribution at one number in [0, 1), a hash of the request's seed, the
+answer's index and the token's position. So a seeded answer is the same whatever else is in the batch, after a
+preemption too.
 
 Shapes: B rows of a step, V vocabulary, K candidates.
 """
@@ -33,7 +35,7 @@ _CANDIDATES = 256
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A token chosen, its log-probability under the raw model, and the most probable alternatives (id, log-probability)."""
+    """A token chosen, its raw log-probability, and the most probable alternatives as (id, log-probability)."""
 
     token_id: int
     logprob: float | None = None
@@ -60,10 +62,7 @@ class SamplerState:
         self.greedy = params.temperature == 0.0
         self.filtered = not self.greedy and (params.top_k > 0 or params.top_p < 1.0 or params.min_p > 0.0)
         self.adjusts = bool(
-            params.logit_bias
-            or params.repetition_penalty != 1.0
-            or params.presence_penalty
-            or params.frequency_penalty
+            params.logit_bias or params.repetition_penalty != 1.0 or params.presence_penalty or params.frequency_penalty
         )
         self._counts_V: Tensor | None = None
         self._seen_V: Tensor | None = None
@@ -120,7 +119,7 @@ def sample(
     """
     best_B, chosen_B = logits_BV.max(-1)
     if not bool(torch.isfinite(best_B).all()):
-        raise EngineError("The model gave logits that are not finite: its weights are damaged or overflow in this dtype.")
+        raise EngineError("The model gave logits that are not finite: its weights are damaged, or overflow here.")
     adjusting = [row for row, state in enumerate(states) if state.adjusts]
     adjusted_BV = logits_BV
     if adjusting:
@@ -210,10 +209,10 @@ def _draw_filtered(logits_BV: Tensor, params: Sequence[SamplingParams], numbers:
 def _candidates(tempered_RV: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """The `width` most probable tokens, best first, equals by id."""
     if width == tempered_RV.shape[1]:
-        values_RK, ids_RK = tempered_RV.sort(-1, descending=True, stable=True)
+        values_RK, ids_RK = tempered_RV.sort(stable=True, dim=-1, descending=True)
         return values_RK, ids_RK
     ids_RK = tempered_RV.topk(width, -1, sorted=False).indices.sort(-1).values
-    values_RK, order_RK = tempered_RV.gather(1, ids_RK).sort(-1, descending=True, stable=True)
+    values_RK, order_RK = tempered_RV.gather(1, ids_RK).sort(stable=True, dim=-1, descending=True)
     return values_RK, ids_RK.gather(1, order_RK)
 
 

@@ -1,11 +1,11 @@
 """Which sequences take part in a step, and with how many tokens.
 
 Every running sequence whose tokens are in the cache but for the last gets one row (decode). What is left of the step
-goes to prompts, in chunks: shared out evenly among those being read, so that a short prompt is not held up behind a long
-one. Sequences are let in first come, first served, except that of two users the one with fewer sequences running goes first,
-and that a preempted one goes before all. When the cache is full the youngest sequence gives way: its blocks are
-released and it is computed again later (its whole blocks often still lie in the prefix cache by then). The oldest always
-goes on, so that everything ends.
+goes to prompts, in chunks: shared out evenly among those being read, so that a short prompt is not held up behind a
+long one. Sequences are let in first come, first served, except that of two users the one with fewer sequences running
+goes first, and that a preempted one goes before all. When the cache is full the youngest sequence gives way: its
+blocks are released and it is computed again later (its whole blocks often still lie in the prefix cache by then). The
+oldest always goes on, so that everything ends.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Scheduler:
         return chosen
 
     def _grow(self, sequence: Sequence) -> bool:
-        """Makes sure that all of a sequence's tokens have a slot, at younger ones' expense; False if it gave way itself."""
+        """Makes sure that all of a sequence's tokens have a slot, at younger ones' cost; False if it gave way
+        itself.
+        """
         while not self._allocate(sequence):
             youngest = max(self.running, key=lambda other: other.arrival)
             self._preempt(youngest)
@@ -151,11 +153,18 @@ class Scheduler:
         """Shares the step's prompt tokens out: evenly, and what the short ones leave goes to the long ones."""
         counts: dict[int, int] = {}
         left = self._prefill_chunk
+        level = left
         by_need = sorted(prefills, key=lambda s: s.pending)
         for position, sequence in enumerate(by_need):
-            share = self._aligned(sequence, min(sequence.pending, left // (len(by_need) - position)))
-            counts[sequence.arrival] = share
+            level = left // (len(by_need) - position)
+            if sequence.pending > level:
+                break
+            left -= sequence.pending
+            counts[sequence.arrival] = sequence.pending
+        for sequence in by_need[len(counts) :]:
+            share = self._aligned(sequence, level)
             left -= share
+            counts[sequence.arrival] = share
         for sequence in prefills:  # rounding leaves a rest; the oldest has it
             more = self._aligned(sequence, min(sequence.pending, counts[sequence.arrival] + left))
             left -= more - counts[sequence.arrival]

@@ -24,7 +24,8 @@ class Sequence:
         max_tokens: Most tokens to write, the context's limit already applied.
         sampler: What sampling keeps from token to token.
         output: What becomes of its tokens.
-        leader: The first answer to the same prompt; this one waits until the leader's prompt is in the cache, and shares it.
+        leader: The first answer to the same prompt; this one waits until the leader's prompt is in the cache, and
+            shares it.
     """
 
     request: Request

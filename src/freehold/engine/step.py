@@ -1,9 +1,9 @@
 """One forward pass over everything that a step holds: the seam where faster kernels go.
 
-`Forward.run` takes the step's parts and gives the logits of those rows alone that will be sampled. In batch-invariant mode the
-step is cut into passes of exactly `INVARIANT_ROWS` rows: decodes side by side, prompts at fixed positions, the rest padding.
-A row's result then depends on its own sequence only, bit by bit where the matrix products treat all rows alike, as those of a
-dense model do; the experts of a mixture see different numbers of rows, and agree to rounding.
+`Forward.run` takes the step's parts and gives the logits of those rows alone that will be sampled. In batch-invariant
+mode the step is cut into passes of exactly `INVARIANT_ROWS` rows: decodes side by side, prompts at fixed positions,
+the rest padding. A row's result then depends on its own sequence only, bit by bit where the matrix products treat all
+rows alike, as those of a dense model do; the experts of a mixture see different numbers of rows, and agree to rounding.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Forward:
         token_ids.extend([0] * padding)
         positions.extend([0] * padding)
         attend = PagedAttend(self._cache, [part.segment for part in parts], rows=rows, exact=self._exact)
-        hidden_TD = self._model(self._tensor(token_ids), self._tensor(positions), attend)
+        hidden_TD: Tensor = self._model(self._tensor(token_ids), self._tensor(positions), attend)
         if not wanted:
             return hidden_TD.new_empty((0, self._model.config.vocab_size), dtype=torch.float32)
         if self._exact:

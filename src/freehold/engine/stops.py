@@ -10,8 +10,8 @@ __all__ = ["StopFilter"]
 class StopFilter:
     """Holds back the longest end of the text with which a stop string may begin.
 
-    The stop string that is complete first ends the text, and of those complete at the same character the longest; so the
-    result does not depend on how the text is cut into pieces.
+    The stop string that is complete first ends the text, and of those complete at the same character the longest; so
+    the result does not depend on how the text is cut into pieces.
 
     Args:
         stops: Non-empty strings.

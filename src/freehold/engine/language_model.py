@@ -1,0 +1,343 @@
+"""A model ready to talk: weights, tokenizer, chat format and an engine behind one object.
+
+with LanguageModel.from_folder(folder) as model:
+    print(model.chat("What is the capital of France?").text)
+    for update in model.stream("Tell me more."):
+        print(update.text, end="", flush=True)
+    model.generate("Once upon a time", max_tokens=20, temperature=0).text
+    model.logits(model.tokenizer.encode("Hello"))       # (T, V), float32
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from freehold.engine.collect import Collector
+from freehold.engine.config import EngineConfig
+from freehold.engine.engine import Engine
+from freehold.engine.request import Request, Thinking
+from freehold.engine.runner import EngineRunner, SyncStream
+from freehold.engine.sampling import recommended, with_changes
+from freehold.errors import ConfigError, ContextLengthError, InvalidRequestError
+from freehold.model.attention import DenseAttend
+from freehold.model.config import ModelConfig
+from freehold.model.transformer import Transformer
+from freehold.model.weights import load_model
+from freehold.text.chat import ChatFormat, chat_format
+from freehold.text.tokenizer import Tokenizer
+from freehold.types import Completion, Message, SamplingParams
+
+__all__ = ["LanguageModel", "choose_device", "choose_dtype"]
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+_LOGIT_ROWS = 512
+
+
+class LanguageModel:
+    """One model in memory, with an engine that runs in a thread of its own. Safe for threads.
+
+    Args:
+        model: The weights.
+        tokenizer: Its tokenizer.
+        chat: Its chat format.
+        name: By which errors and answers call it.
+        defaults: Recommended sampling, used where a call names nothing else.
+        engine: Sizes and switches of the engine.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        chat: ChatFormat,
+        *,
+        name: str,
+        defaults: SamplingParams | None = None,
+        engine: EngineConfig | None = None,
+    ) -> None:
+        self.name = name
+        self.tokenizer = tokenizer
+        self.chat_format = chat
+        self.defaults = defaults or SamplingParams()
+        self._model = model
+        self._device = model.model.embed_tokens.weight.device
+        self.engine = Engine(model, tokenizer, engine)
+        self.runner = EngineRunner(self.engine)
+        self._finalizer = weakref.finalize(self, self.runner.stop, drain=False)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | Path,
+        dtype: str = "bfloat16",
+        device: str | None = None,
+        engine: EngineConfig | None = None,
+        *,
+        name: str | None = None,
+    ) -> Self:
+        """Loads a Hugging Face folder, pulled by Freehold or not.
+
+        Args:
+            path: The folder.
+            dtype: `bfloat16`, `float32` (exact, and the same in every batch; slower), or on a GPU `float16`.
+            device: `cpu`, `cuda` or `cuda:N`; None takes the GPU where there is one.
+            engine: Sizes and switches of the engine.
+            name: By which to call it; None takes the name in `freehold.json`, else the folder's.
+
+        Raises:
+            ConfigError: A setting is unknown, or the model's configuration is malformed.
+            WeightsError: The weights are malformed or do not fit the configuration.
+            TokenizerError: The tokenizer is missing, malformed or of another model.
+        """
+        folder = Path(path)
+        where = choose_device(device)
+        kind = choose_dtype(dtype, where)
+        meta = _metadata(folder)
+        tokenizer = Tokenizer.from_folder(folder)
+        config = ModelConfig.from_folder(folder)
+        tokenizer.check_fits(config.vocab_size)
+        format_name = meta.get("chat_format")
+        return cls(
+            load_model(folder, kind, where),
+            tokenizer,
+            chat_format(tokenizer, format_name if isinstance(format_name, str) else None, meta),
+            name=name or str(meta.get("name") or folder.name),
+            defaults=recommended(folder),
+            engine=engine,
+        )
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's shape."""
+        return self._model.config
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of prompt and answer together, as the engine is set up."""
+        return self.engine.max_context
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._device
+
+    def logits(self, token_ids: Iterable[int]) -> Tensor:
+        """Gives the scores of every next token after each of `token_ids`: (T, V), float32. Leaves the cache alone.
+
+        Raises:
+            InvalidRequestError: No token, or one that the model does not have.
+            ContextLengthError: More tokens than the context holds.
+        """
+        ids = tuple(token_ids)
+        self.engine.check_tokens(ids)
+        if len(ids) > self.config.context_length:
+            raise ContextLengthError(
+                f"There are {len(ids):,} tokens; the model's context holds {self.config.context_length:,}.", param="prompt"
+            )
+        tokens_T = torch.tensor(ids, device=self._device)
+        positions_T = torch.arange(len(ids), device=self._device)
+        with torch.no_grad():
+            hidden_TD = self._model(tokens_T, positions_T, DenseAttend([len(ids)]))
+            return torch.cat([self._model.logits(rows) for rows in hidden_TD.split(_LOGIT_ROWS)])
+
+    def generate(self, prompt: str | Sequence[int], **sampling: Any) -> Completion:
+        """Continues a text as it stands, without a chat format.
+
+        Args:
+            prompt: Text (the model's first token is put before it where it has one), or token ids taken as they are.
+            **sampling: Fields of `SamplingParams`; others keep the model's recommended values.
+
+        Raises:
+            InvalidRequestError: A value out of bounds, or `n` other than 1 (use `collect`).
+            ContextLengthError: The prompt is too long.
+        """
+        ids = [*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)] if isinstance(prompt, str) else prompt
+        request = Request(_new_id(), tuple(ids), with_changes(self.defaults, sampling))
+        return self._single(request)
+
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        thinking: bool | None = None,
+        *,
+        budget: int | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **sampling: Any,
+    ) -> Completion:
+        """Answers a question or goes on with a conversation.
+
+        Args:
+            messages: A question, or the messages so far.
+            thinking: Switch thinking on or off; None leaves the model's habit.
+            budget: Most tokens of thinking.
+            tools: Functions the model may ask to have called, as OpenAI's API describes them.
+            **sampling: Fields of `SamplingParams`; others keep the model's recommended values.
+
+        Raises:
+            InvalidRequestError: The model cannot do what is asked, or a value is out of bounds.
+            ContextLengthError: The conversation is too long.
+        """
+        params = with_changes(self.defaults, sampling)
+        return self._single(self.request(messages, params, thinking=thinking, tools=tools, budget=budget))
+
+    def stream(
+        self,
+        messages: str | Sequence[Message],
+        thinking: bool | None = None,
+        *,
+        budget: int | None = None,
+        **sampling: Any,
+    ) -> SyncStream:
+        """As `chat`, in updates as they come. Close the stream, or leave its `with` block, to stop early."""
+        params = with_changes(self.defaults, sampling)
+        return self.runner.stream_sync(self.request(messages, params, thinking=thinking, budget=budget))
+
+    def request(
+        self,
+        messages: str | Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        thinking: bool | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        budget: int | None = None,
+        answer_reserve: int = 0,
+        user: str = "",
+        request_id: str | None = None,
+    ) -> Request:
+        """Makes an engine request of a conversation.
+
+        Args:
+            messages: A question, or the messages so far.
+            params: How to sample; None takes the model's recommended values.
+            thinking: As in `chat`.
+            tools: As in `chat`.
+            budget: Most tokens of thinking, 0 or more.
+            answer_reserve: Tokens of `max_tokens` kept back for the answer, where the model thinks.
+            user: Whose prefix cache to use.
+            request_id: None makes one up.
+
+        Raises:
+            InvalidRequestError: `thinking` asks for what the model cannot do (the message names it), or a value is out
+                of bounds.
+        """
+        chat = self.chat_format
+        params = params or self.defaults
+        if thinking and chat.thinking == "never":
+            raise InvalidRequestError(
+                f"The model {self.name!r} cannot think before it answers; leave thinking off, or use one that can.",
+                param="thinking",
+                code="unsupported_value",
+            )
+        if thinking is False and chat.thinking == "always":
+            raise InvalidRequestError(
+                f"The model {self.name!r} always thinks before it answers; leave thinking on, or use another model.",
+                param="thinking",
+                code="unsupported_value",
+            )
+        for field, value in (("budget", budget), ("answer_reserve", answer_reserve)):
+            if value is not None and value < 0:
+                raise InvalidRequestError(f"{field} is {value}; it must be 0 or more.", param=field)
+        if isinstance(messages, str):
+            messages = [Message("user", messages)]
+        prompt = chat.encode(messages, tools=tools, thinking=thinking)
+        thinks: Thinking | None = None
+        if chat.tags is not None and thinking is not False and chat.thinking != "never":
+            thinks = Thinking(chat.tags.start, chat.tags.end, prompt.thinking_opened, budget, answer_reserve)
+        if not params.ignore_eos:
+            ends = {*params.stop_token_ids, *chat.stop_token_ids}
+            params = replace(params, stop_token_ids=tuple(sorted(ends)))
+        return Request(
+            request_id=request_id or _new_id(),
+            prompt=tuple(prompt.token_ids),
+            params=params,
+            user=user,
+            thinking=thinks,
+            visible_special_ids=getattr(chat, "visible_special_ids", frozenset()),
+        )
+
+    def collect(self, request: Request) -> list[Completion]:
+        """Runs a request to its end and gives its `n` answers."""
+        collector = Collector(request)
+        with self.runner.stream_sync(request) as updates:
+            for update in updates:
+                collector.add(update)
+        return collector.completions()
+
+    def close(self) -> None:
+        """Aborts what runs and ends the engine's thread. The object cannot be used after."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _single(self, request: Request) -> Completion:
+        if request.params.n != 1:
+            raise InvalidRequestError(
+                f"n is {request.params.n}; chat and generate give one answer. Use collect(request) for more.", param="n"
+            )
+        return self.collect(request)[0]
+
+
+def choose_device(device: str | None) -> torch.device:
+    """Takes a device by name, or the GPU where there is one.
+
+    Raises:
+        ConfigError: Not a device, or not there.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"Device {device!r} is not known; use cpu, cuda or cuda:N.") from error
+    if chosen.type not in {"cpu", "cuda"}:
+        raise ConfigError(f"Device {device!r} is not supported; use cpu, cuda or cuda:N.")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"Device {device!r} is not there: torch sees {torch.cuda.device_count()} GPUs. Use cpu.")
+    return chosen
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Takes a dtype by name.
+
+    Raises:
+        ConfigError: Not one of the three, or float16 on a CPU, whose matrix units do not know it: it would be many
+            times slower than bfloat16.
+    """
+    if name not in _DTYPES:
+        raise ConfigError(f"dtype {name!r} is not known; use {', '.join(_DTYPES)}.")
+    if name == "float16" and device.type == "cpu":
+        raise ConfigError("dtype float16 is not offered on a CPU, where it is very slow; use bfloat16 or float32.")
+    return _DTYPES[name]
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    path = folder / "freehold.json"
+    if not path.is_file():
+        return {}
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Fetch the model again.") from error
+    if not isinstance(meta, dict):
+        raise ConfigError(f"{path} is not a JSON object. Fetch the model again.")
+    return meta
+
+
+def _new_id() -> str:
+    return f"req_{uuid.uuid4().hex}"
