@@ -7,9 +7,12 @@ FREEHOLD_TESTS_STRICT=1, as CI has it, such a test fails the run, a GPU alone ex
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.process import RunningFreehold, running_freehold
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST_HOME = Path(os.environ.get("FREEHOLD_TEST_HOME", ROOT / "build" / "test-home"))
@@ -46,6 +49,15 @@ def default_model_folder() -> Path:
         return ensure(DEFAULT_MODEL)
     except PullError as error:
         pytest.skip(f"needs the default model, which cannot be fetched: {error}")
+
+
+@pytest.fixture(scope="session")
+def running(default_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFreehold]:
+    """`freehold run` with the real default model and a fresh database, started once for all tests that need it."""
+    home = tmp_path_factory.mktemp("running")
+    arguments = ["run", "--no-open", "--port", "0", "--model", str(default_model_folder)]
+    with running_freehold(*arguments, home=home) as server:
+        yield server
 
 
 @pytest.fixture

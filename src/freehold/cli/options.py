@@ -8,9 +8,7 @@ import typer
 
 __all__ = ["Alias", "Context", "Dtype", "Host", "MaxBatch", "Models", "Port", "Threads", "engine_settings"]
 
-Port = Annotated[
-    int | None, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 takes any free one.")
-]
+Port = Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on; 0 takes any free one.")]
 Host = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Address to listen on. Other than loopback, keys are required.")
 ]

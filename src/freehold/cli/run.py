@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import webbrowser
@@ -50,7 +51,9 @@ def run(
             webbrowser.open(server.sign_in_url)
 
     engine = options.engine_settings(max_batch, context, threads)
-    serve_models(model or [], alias or [], settings, engine=engine, dtype=dtype, on_ready=ready)
+    # The terminal is for the link here, not for a line a request; `freehold serve` logs those.
+    quiet = logging.WARNING
+    serve_models(model or [], alias or [], settings, engine=engine, dtype=dtype, on_ready=ready, log_level=quiet)
 
 
 def can_open_browser() -> bool:

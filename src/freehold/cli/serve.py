@@ -33,7 +33,7 @@ def serve(
         bool, typer.Option("--emit-reasoning", help="Give the thinking as `reasoning` too, as vLLM does.")
     ] = False,
     drain_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How long answers may take after SIGTERM.")
+        float, typer.Option(metavar="SECONDS", help="How long answers may take after SIGTERM.")
     ] = 600.0,
     dtype: options.Dtype = "bfloat16",
     max_batch: options.MaxBatch = 32,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -57,10 +58,12 @@ def choose_port(host: str, port: int | None) -> int:
         port: The one that was asked for; None takes 8080, or the next free one.
 
     Raises:
-        ConfigError: The port that was asked for is taken or needs rights that this user lacks; the address is not this
-            machine's; or 8080 and all the ports tried after it are taken.
+        ConfigError: The port that was asked for is none, is taken, or needs rights that this user lacks; the address
+            is not this machine's; or 8080 and all the ports tried after it are taken.
     """
     if port is not None:
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"--port is {port}; it must be from 0 (any free port) to 65535.")
         error = _listening_fails(host, port)
         if error is None:
             return port
@@ -109,6 +112,7 @@ def serve_models(
     engine: Mapping[str, Any],
     dtype: str,
     on_ready: Callable[[Ready, ModelRegistry], None],
+    log_level: int = logging.INFO,
 ) -> None:
     """Fetches and loads the models, and serves them until Ctrl-C or SIGTERM.
 
@@ -119,6 +123,7 @@ def serve_models(
         engine: Fields of `EngineConfig`.
         dtype: Of the weights.
         on_ready: Called once the server answers.
+        log_level: `logging.WARNING` leaves the single requests out of the log.
 
     Raises:
         FreeholdError: A model cannot be had, or the server cannot start.
@@ -141,4 +146,4 @@ def serve_models(
             served.append(loaded.enter_context(LanguageModel.from_folder(folder, dtype=dtype, engine=config)))
         named = {given: model.name for given, model in zip(wanted, served, strict=True) if given is not None}
         registry = ModelRegistry(served, {name: named.get(model, model) for name, model in further.items()})
-        run_server(registry, settings, on_ready=lambda ready: on_ready(ready, registry))
+        run_server(registry, settings, on_ready=lambda ready: on_ready(ready, registry), log_level=log_level)

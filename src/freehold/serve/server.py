@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +43,11 @@ class Ready:
 
 
 def run_server(
-    models: ModelRegistry, settings: ServeSettings, *, on_ready: Callable[[Ready], None] | None = None
+    models: ModelRegistry,
+    settings: ServeSettings,
+    *,
+    on_ready: Callable[[Ready], None] | None = None,
+    log_level: int = logging.INFO,
 ) -> None:
     """Serves until a signal ends it; the caller closes the models afterwards.
 
@@ -50,12 +55,13 @@ def run_server(
         models: What is served.
         settings: How.
         on_ready: Called once, on a worker thread, when the server answers.
+        log_level: `logging.WARNING` leaves the single requests out of the log.
 
     Raises:
         ConfigError: The address cannot be listened on, or it needs keys and there are none.
         StoreError: The database cannot be used.
     """
-    set_up_logging()
+    set_up_logging(level=log_level)
     with listen(settings) as bound:
         settings = dataclasses.replace(settings, port=bound.getsockname()[1])
         app = create_app(models, settings)
