@@ -23,7 +23,7 @@ __all__ = ["DEFAULT_MODEL", "Catalog", "CatalogModel", "WheelMember", "load_cata
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
-_SOURCE = re.compile(r"hf:[^/@\s]+/[^/@\s]+|wheel:[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+")
+_SOURCE = re.compile(r"hf:[^/@\s]+/[^/@\s]+|wheel:[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _POSITIVE = ("context_length", "size_bytes", "download_bytes", "member_bytes", "parameters")
 

@@ -17,6 +17,15 @@ __all__ = ["MANIFEST", "FileEntry", "Manifest", "file_sha256", "read_manifest", 
 
 MANIFEST = "freehold.json"
 CHUNK_BYTES = 2**20
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "source": (str,),
+    "revision": (str,),
+    "licence": (str, type(None)),
+    "architecture": (str,),
+    "chat_format": (str, type(None)),
+    "context_length": (int,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +76,18 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         content: Any = json.loads(path.read_text("utf-8"))
         files = {name: FileEntry(str(entry["sha256"]), int(entry["size"])) for name, entry in content["files"].items()}
-        wanted = {spec.name for spec in dataclasses.fields(Manifest)} - {"files"}
-        return Manifest(files=files, **{key: content[key] for key in wanted})
+        return Manifest(files=files, **{key: _typed(content, key, kinds) for key, kinds in _FIELDS.items()})
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is malformed ({error!r}); remove the folder and pull the model again.") from error
+
+
+def _typed(content: dict[str, Any], key: str, kinds: tuple[type, ...]) -> Any:
+    value = content[key]
+    if type(value) not in kinds:
+        raise TypeError(f"{key} is {value!r}")
+    return value
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
