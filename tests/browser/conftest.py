@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,6 +203,13 @@ class App:
         ]
         assert not bad, "\n".join(bad)
 
+    def stored(self) -> list[dict[str, Any]]:
+        """The messages that the server keeps of the chat that is open."""
+        chat_id = self.page.url.rsplit("/", 1)[1]
+        chat = self.page.evaluate("async (id) => (await fetch(`/api/chats/${id}`)).json()", chat_id)
+        messages: list[dict[str, Any]] = chat["messages"]
+        return messages
+
     def screenshot(self, name: str) -> None:
         """Keeps a picture under build/; under docs/ where there is none yet, or where FREEHOLD_SCREENSHOTS=1 asks."""
         self.page.evaluate("document.fonts.ready")
@@ -261,12 +267,3 @@ def start_server(built_app: Path, tmp_path: Path) -> Iterator[StartServer]:
             return stack.enter_context(live_server(models, tmp_path, **{"web_root": built_app, **settings}))
 
         yield start
-
-
-def stored_messages(server: LiveServer, chat_path: str) -> list[dict[str, Any]]:
-    """What the server keeps of the chat at `/c/ID`."""
-    with closing(server.browser()) as client:
-        chat = client.get(f"/api/chats/{chat_path.rsplit('/', 1)[1]}")
-    assert chat.status_code == 200, chat.text
-    messages: list[dict[str, Any]] = json.loads(chat.text)["messages"]
-    return messages

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import DESK, SCREENS, App, OpenApp, Screen, stored_messages
+from tests.browser.conftest import DESK, SCREENS, App, OpenApp, Screen
+from tests.support.fake_model import FakeModel
 from tests.support.live_server import LiveServer, live_server
 
 QUESTION = "What is the capital of France?"
@@ -54,7 +55,7 @@ def test_a_whole_conversation(real_server: LiveServer, open_app: OpenApp, screen
     page.reload()
     expect(app.finished()).to_contain_text("Paris")
     expect(page.locator("article.question")).to_have_text(re.compile(re.escape(QUESTION)))
-    stored = stored_messages(real_server, first)
+    stored = app.stored()
     assert [m["role"] for m in stored] == ["user", "assistant"]
     assert "Paris" in stored[1]["content"]
 
@@ -112,7 +113,7 @@ def test_stop_ends_the_answer_and_keeps_what_was_written(real_server: LiveServer
     expect(app.page.get_by_role("button", name="Send")).to_be_visible()
     shown = app.answers.locator(".md").inner_text()
 
-    stored = stored_messages(real_server, app.page.url)
+    stored = app.stored()
     assert stored[1]["finish_reason"] == "abort"
     assert 0 < len(stored[1]["content"]) < len(shown) + 400
     assert real_server.state.traffic.running == 0
@@ -121,12 +122,7 @@ def test_stop_ends_the_answer_and_keeps_what_was_written(real_server: LiveServer
     expect(app.finished(2)).to_contain_text("Paris")
 
 
-def test_the_history_survives_a_restart(
-    default_model_folder: Path, built_app: Path, tmp_path: Path, open_app: OpenApp
-) -> None:
-    from tests.support.fake_model import FakeModel
-
-    del default_model_folder
+def test_the_history_survives_a_restart(built_app: Path, tmp_path: Path, open_app: OpenApp) -> None:
     with live_server([FakeModel(["Remember ", "**this**."])], tmp_path, web_root=built_app) as server:
         app = open_app(server, DESK)
         app.sign_in()

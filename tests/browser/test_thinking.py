@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SCREENS, OpenApp, Screen, StartServer, stored_messages
+from tests.browser.conftest import SCREENS, OpenApp, Screen, StartServer
 from tests.support.fake_model import FakeModel, Think, Wait
 
 THOUGHTS = [
@@ -79,7 +79,7 @@ def test_thinking_is_live_and_then_folded(open_app: OpenApp, start_server: Start
     page.reload()
     app.finished()
     expect(page.get_by_role("button", name="Thought for 2 s")).to_have_attribute("aria-expanded", "false")
-    assert stored_messages(app.server, page.url)[1]["reasoning_content"] == "".join(THOUGHTS)
+    assert app.stored()[1]["reasoning_content"] == "".join(THOUGHTS)
 
 
 def test_the_switch_decides_and_is_remembered(open_app: OpenApp, start_server: StartServer) -> None:

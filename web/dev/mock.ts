@@ -13,7 +13,7 @@ import type { Chat, Message } from "../src/api/types";
 
 /** What the server sends with every page. */
 export const contentSecurityPolicy =
-  "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+  "default-src 'self'; style-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 const MODEL = "mock-reasoner";
 const scripts = new URL("./answers/", import.meta.url);

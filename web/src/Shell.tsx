@@ -7,6 +7,7 @@ import { useStore } from "./lib/store";
 import { Sidebar } from "./sidebar/Sidebar";
 import { chatList, loadChats, titleOf } from "./state/chats";
 import { sidebarOpen } from "./state/preferences";
+import { toastHost } from "./state/toasts";
 import { Icon } from "./ui/Icon";
 import { IconButton } from "./ui/IconButton";
 
@@ -75,8 +76,14 @@ function Drawer({ open, onClose }: { open: boolean; onClose: () => void }): Reac
   const dialog = useRef<HTMLDialogElement>(null);
 
   useEffect(() => {
-    if (open) dialog.current?.showModal();
-    else dialog.current?.close();
+    if (!open) return;
+    const shown = dialog.current;
+    shown?.showModal();
+    toastHost.set(shown);
+    return () => {
+      toastHost.set(null);
+      shown?.close();
+    };
   }, [open]);
 
   /** The backdrop closes the drawer, and so does every link in it. */

@@ -5,8 +5,9 @@ import { messageOf } from "../api/errors";
 import type { Chat } from "../api/types";
 import { chatHref, navigate, route } from "../lib/router";
 import { hideChat, titleOf, unhideChat } from "./chats";
-import { forgetConversation, stop } from "./conversations";
+import { forgetConversation } from "./conversations";
 import { forgetDraft } from "./drafts";
+import { stop } from "./sending";
 import { showToast } from "./toasts";
 
 const leaving = new Map<string, Chat>();

@@ -11,6 +11,8 @@ export interface Toast {
 }
 
 export const TOAST_MS = 6_000;
+/** Where toasts are shown: the modal that is open, since everything outside it is inert; else the page. */
+export const toastHost = new Store<HTMLElement | null>(null);
 export const toasts = new Store<readonly Toast[]>([]);
 
 let nextId = 1;

@@ -1,11 +1,13 @@
 import type { ReactNode } from "react";
+import { createPortal } from "react-dom";
 import { useStore } from "../lib/store";
-import { actOnToast, dismissToast, holdToast, resumeToast, toasts } from "../state/toasts";
+import { actOnToast, dismissToast, holdToast, resumeToast, toastHost, toasts } from "../state/toasts";
 import { IconButton } from "./IconButton";
 
 export function Toasts(): ReactNode {
   const shown = useStore(toasts);
-  return (
+  const host = useStore(toastHost);
+  return createPortal(
     <div className="toasts" role="status">
       {shown.map((toast) => (
         // biome-ignore lint/a11y/noStaticElementInteractions: resting on a toast only holds its clock.
@@ -26,6 +28,7 @@ export function Toasts(): ReactNode {
           <IconButton className="quiet" icon="close" label="Dismiss" onClick={() => dismissToast(toast.id)} />
         </div>
       ))}
-    </div>
+    </div>,
+    host ?? document.body,
   );
 }
