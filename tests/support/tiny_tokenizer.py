@@ -40,14 +40,16 @@ _CHATML_BODY = (
 _DEEPSEEK_BODY = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] }}"
     "{% elif message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}"
-    "{% else %}{{ '<｜Assistant｜>' + message['content'].split('</think>')[-1] + '<｜end▁of▁sentence｜>' }}{% endif %}"
+    "{% else %}{{ '<｜Assistant｜>' + CONTENT + '<｜end▁of▁sentence｜>' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<｜Assistant｜>OPENING' }}{% endif %}"
 )
 
 TEMPLATES: dict[str, str] = {
     "chatml": _CHATML_BODY,
-    "deepseek-v3": _DEEPSEEK_BODY.replace("OPENING", ""),
-    "deepseek-r1": _DEEPSEEK_BODY.replace("OPENING", "<think>\\n"),
+    "deepseek-v3": _DEEPSEEK_BODY.replace("OPENING", "").replace("CONTENT", "message['content']"),
+    "deepseek-r1": _DEEPSEEK_BODY.replace("OPENING", "<think>\\n").replace(
+        "CONTENT", "message['content'].split('</think>')[-1]"
+    ),
     "llama3": (
         "{{ bos_token }}{% for message in messages %}"
         "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"

@@ -68,7 +68,8 @@ class TemplateFormat:
         switch = re.search(r"\benable_thinking\b|\bthinking\s+(?:is|and|or|%\})|\bnot\s+thinking\b", template)
         thinks = "<think>" in template or "</think>" in template
         self.thinking: ThinkingMode = ("optional" if switch else "always") if thinks else "never"
-        self.default_thinking = thinks and not (switch and "enable_thinking" not in template)
+        off = re.search(r"set\s+(?:enable_)?thinking\s*=\s*false", template) or "enable_thinking" not in template
+        self.default_thinking = thinks and not (switch and off)
         self.tags: ThinkTags | None = ThinkTags() if thinks else None
         self.supports_tools = bool(re.search(r"\btools\b", self._tool_template))
         self.tool_syntax: ToolSyntax | None = _syntax(self._tool_template) if self.supports_tools else None
