@@ -84,8 +84,8 @@ def test_no_source_unpickles_reports_home_or_runs_foreign_code(path: Path) -> No
         if isinstance(node, ast.Name | ast.Attribute):
             name = node.id if isinstance(node, ast.Name) else node.attr
             assert name not in {"eval", "exec"} or _is_method(node), f"line {node.lineno}: {name}"
-    assert "type: ignore" not in text
-    assert "# noqa" not in text
+    # A rule may be set aside where that is needed, by its name and for one line; ruff and mypy report those that are not.
+    assert not re.search(r"# (type: ignore(?!\[)|noqa(?!: [A-Z]))", text), "a rule is set aside without its name"
 
 
 def _is_method(node: ast.AST) -> bool:
