@@ -31,12 +31,13 @@ from freehold.text.tokenizer import Span, Tokenizer
 from freehold.text.tools import ToolSyntax
 from freehold.types import Message
 
-__all__ = ["Sealer", "TemplateFormat"]
+__all__ = ["RENDER", "Sealer", "TemplateFormat"]
 
 # Words of OpenAI's and JSON Schema's own that templates compare with; a client cannot choose them freely.
 _FIXED = frozenset({"function", "object", "string", "number", "integer", "boolean", "array", "null"})
 # Objects whose keys a client chooses.
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "arguments"})
+RENDER = "freehold.text.rendering:render"
 _LIMITS = Limits(seconds=5.0, memory_bytes=512 * 2**20)
 
 
@@ -48,7 +49,8 @@ class TemplateFormat:
 
     Args:
         tokenizer: The model's, with a `chat_template`.
-        limits: What one rendering may take.
+        sandbox: Where `freehold.text.rendering:render` runs; None makes one of its own, whose worker starts with the
+            first prompt.
 
     Raises:
         TemplateError: There is no template.
@@ -56,14 +58,14 @@ class TemplateFormat:
 
     name = "template"
 
-    def __init__(self, tokenizer: Tokenizer, *, limits: Limits = _LIMITS) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, sandbox: Sandbox | None = None) -> None:
         template = tokenizer.chat_template
         if template is None:
             raise TemplateError("This model has no chat template; name its chat format, or use plain completions.")
         self._tokenizer = tokenizer
         self._template = template
         self._tool_template = tokenizer.chat_templates.get("tool_use", template)
-        self._sandbox = Sandbox("freehold.text.rendering:render", limits)
+        self._sandbox = sandbox or Sandbox(RENDER, _LIMITS)
         self._sealer = Sealer(tokenizer.control_tokens)
         switch = re.search(r"\benable_thinking\b|\bthinking\s+(?:is|and|or|%\})|\bnot\s+thinking\b", template)
         thinks = "<think>" in template or "</think>" in template
