@@ -312,8 +312,9 @@ def test_names_and_tokens_that_do_not_fit_are_refused(loaded, tmp_path):
     folder = tiny_tokenizer(tmp_path, "chatml")
     text = (folder / "tokenizer.json").read_text(encoding="utf-8").replace("<|im_start|>", "<|start|>")
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="base model"):
-        chat_format(Tokenizer.from_folder(folder))
+    base = chat_format(Tokenizer.from_folder(folder))
+    with pytest.raises(UnsupportedError, match="base model"):
+        base.encode([user()])
     assert set(CHAT_FORMATS) == {"deepseek-v3", "deepseek-v3.1", "deepseek-r1", "chatml", "llama3", "template"}
 
 

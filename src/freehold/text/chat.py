@@ -10,19 +10,21 @@ other one is rendered from the model's own template in a sandbox (`template.py`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from freehold.errors import ConfigError
+from freehold.errors import ConfigError, UnsupportedError
 from freehold.text.chatml import ChatML
 from freehold.text.deepseek import DeepSeekR1, DeepSeekV3, DeepSeekV31
 from freehold.text.llama3 import Llama3
-from freehold.text.prompt import ChatFormat, EncodedPrompt
+from freehold.text.prompt import ChatFormat, EncodedPrompt, ThinkingMode
 from freehold.text.reasoning import ThinkTags
 from freehold.text.template import TemplateFormat
 from freehold.text.tokenizer import Tokenizer
+from freehold.text.tools import ToolSyntax
+from freehold.types import Message
 
-__all__ = ["CHAT_FORMATS", "ChatFormat", "EncodedPrompt", "ThinkTags", "chat_format", "detect"]
+__all__ = ["CHAT_FORMATS", "ChatFormat", "EncodedPrompt", "NoChat", "ThinkTags", "chat_format", "detect"]
 
 CHAT_FORMATS: Mapping[str, Callable[[Tokenizer], ChatFormat]] = {
     "deepseek-v3": DeepSeekV3,
@@ -35,6 +37,39 @@ CHAT_FORMATS: Mapping[str, Callable[[Tokenizer], ChatFormat]] = {
 """The chat formats by name, as the catalog and `freehold.json` name them."""
 
 
+class NoChat:
+    """A base model's chat format: there is none, and every conversation is refused."""
+
+    name = "none"
+    thinking: ThinkingMode = "never"
+    default_thinking = False
+    supports_tools = False
+    tags: ThinkTags | None = None
+    tool_syntax: ToolSyntax | None = None
+    visible_special_ids: frozenset[int] = frozenset()
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.stop_token_ids = tokenizer.eos_ids
+
+    def encode(
+        self,
+        messages: Sequence[Message],  # noqa: ARG002 - the interface's
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,  # noqa: ARG002
+        thinking: bool | None = None,  # noqa: ARG002
+    ) -> EncodedPrompt:
+        """Refuses.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        raise UnsupportedError(
+            "This is a base model: it has no chat template, and its tokens are of no known chat format. "
+            f"Use plain completions, or name its chat format ({', '.join(CHAT_FORMATS)}).",
+            param="messages",
+        )
+
+
 def chat_format(
     tokenizer: Tokenizer, name: str | None = None, folder_meta: Mapping[str, Any] | None = None
 ) -> ChatFormat:
@@ -45,16 +80,16 @@ def chat_format(
         name: One of `CHAT_FORMATS`; None takes `folder_meta["chat_format"]`, or what the template shows.
         folder_meta: The model's `freehold.json`.
 
+    Returns:
+        The format; `NoChat` for a base model, one without a template and without the tokens of a known format.
+
     Raises:
-        ConfigError: No such name, or nothing tells how this model chats.
+        ConfigError: No such name.
         TokenizerError: The tokenizer lacks the tokens of the format named.
     """
     name = name or (folder_meta or {}).get("chat_format") or detect(tokenizer)
     if name is None:
-        raise ConfigError(
-            "This model has no chat template, and its tokens are of no known chat format: it is a base model. "
-            f"Use plain completions, or name its chat format ({', '.join(CHAT_FORMATS)})."
-        )
+        return NoChat(tokenizer)
     if name not in CHAT_FORMATS:
         raise ConfigError(f"There is no chat format {name!r}; the known ones are {', '.join(CHAT_FORMATS)}.")
     return CHAT_FORMATS[name](tokenizer)

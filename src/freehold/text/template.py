@@ -45,7 +45,8 @@ class TemplateFormat:
     """A published chat template.
 
     What it can do is read off its text: `enable_thinking` or `thinking` is a switch, `<think>` without a switch means a
-    model that always thinks, `tools` means that it lists tools.
+    model that always thinks, `tools` together with a known
+    syntax of calls means that it can be offered tools.
 
     Args:
         tokenizer: The model's, with a `chat_template`.
@@ -73,8 +74,9 @@ class TemplateFormat:
         off = re.search(r"set\s+(?:enable_)?thinking\s*=\s*false", template) or "enable_thinking" not in template
         self.default_thinking = thinks and not (switch and off)
         self.tags: ThinkTags | None = ThinkTags() if thinks else None
-        self.supports_tools = bool(re.search(r"\btools\b", self._tool_template))
-        self.tool_syntax: ToolSyntax | None = _syntax(self._tool_template) if self.supports_tools else None
+        listed = re.search(r"\btools\b", self._tool_template)
+        self.tool_syntax: ToolSyntax | None = _syntax(self._tool_template) if listed else None
+        self.supports_tools = self.tool_syntax is not None
         self.stop_token_ids = tokenizer.eos_ids
         self.visible_special_ids = visible_ids(tokenizer, self.tags, self.tool_syntax)
 

@@ -12,7 +12,6 @@ print(stream.flush())
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from typing import Any
 import tokenizers
 
 from freehold.errors import TokenizerError
+from freehold.text.folder import chat_templates, start_ids, token_ids
+from freehold.text.stream import StreamDecoder
 from freehold.text.vocabulary import (
     AddedToken,
     added_tokens,
@@ -87,7 +88,7 @@ class Tokenizer:
                 raise TokenizerError(f"End token {token_id} is not in the vocabulary of {self._vocab_size} tokens.")
         named = self._named(config, "bos_token")
         self._bos_id = named if named is not None else bos_id
-        self._start_ids = self._read_start_ids(spec, config)
+        self._start_ids = start_ids(spec, config, self._bos_id)
         self.chat_templates: Mapping[str, str] = dict(chat_templates or {})
         self.config = config
 
@@ -103,15 +104,15 @@ class Tokenizer:
         config = read_json(folder / "tokenizer_config.json", required=False)
         generation = read_json(folder / "generation_config.json", required=False)
         model = read_json(folder / "config.json", required=False)
-        eos_ids = _ids(generation.get("eos_token_id")) or _ids(model.get("eos_token_id"))
-        bos = _ids(model.get("bos_token_id"))
+        eos_ids = token_ids(generation.get("eos_token_id")) or token_ids(model.get("eos_token_id"))
+        bos = token_ids(model.get("bos_token_id"))
         try:
             return cls(
                 spec,
                 config,
                 eos_ids=eos_ids,
                 bos_id=bos[0] if bos else None,
-                chat_templates=_chat_templates(folder, config),
+                chat_templates=chat_templates(folder, config),
             )
         except TokenizerError as error:
             raise TokenizerError(f"{folder}: {error}") from error
@@ -140,6 +141,11 @@ class Tokenizer:
     def control_tokens(self) -> tuple[str, ...]:
         """The texts of the tokens that user text can never become."""
         return tuple(self._control)
+
+    @property
+    def strips_first_blank(self) -> bool:
+        """Whether the blank at the beginning of a decoded text is the tokenizer's own (SentencePiece)."""
+        return self._strips_first_blank
 
     @property
     def start_ids(self) -> tuple[int, ...]:
@@ -283,87 +289,6 @@ class Tokenizer:
         if piece is None:
             raise TokenizerError(f"tokenizer_config.json names {content!r} as {key}, which is not in the vocabulary.")
         return piece
-
-    def _read_start_ids(self, spec: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[int, ...]:
-        if config.get("add_bos_token") is not None:
-            return (self._bos_id,) if config["add_bos_token"] and self._bos_id is not None else ()
-        processor = spec.get("post_processor") or {}
-        steps = processor.get("processors") or [] if processor.get("type") == "Sequence" else [processor]
-        for step in steps:
-            if step.get("type") != "TemplateProcessing":
-                continue
-            named = step.get("special_tokens") or {}
-            start: list[int] = []
-            for piece in step.get("single") or []:
-                if "SpecialToken" not in piece:
-                    break
-                start.extend(named[piece["SpecialToken"]["id"]]["ids"])
-            return tuple(start)
-        return ()
-
-
-class StreamDecoder:
-    """Text from token ids, one by one: whole characters only, which together are exactly `decode` of all the ids.
-
-    Args:
-        tokenizer: Whose ids.
-        skip_special: Leave out tokens flagged special.
-        keep: Special tokens to write all the same (`ChatFormat.visible_special_ids`).
-        continued: The ids continue a text: a leading blank is the text's own.
-    """
-
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        *,
-        skip_special: bool = True,
-        keep: frozenset[int] = frozenset(),
-        continued: bool = False,
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._skipped = tokenizer.special_ids - keep if skip_special else frozenset()
-        self._strip = tokenizer._strips_first_blank and not continued
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, token_id: int) -> str:
-        """Takes the next id and gives the characters it completes, perhaps none."""
-        return "" if token_id in self._skipped else self._give(self._tokenizer.token_bytes(token_id), final=False)
-
-    def flush(self) -> str:
-        """Ends the text: bytes of a character that never became whole come out as U+FFFD."""
-        return self._give(b"", final=True)
-
-    def _give(self, data: bytes, *, final: bool) -> str:
-        text = self._utf8.decode(data, final)
-        if self._strip and text:
-            self._strip = False
-            return text.removeprefix(" ")
-        return text
-
-
-def _ids(value: Any) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    values = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, int) and item >= 0 for item in values):
-        raise TokenizerError(f"A token id in the configuration is {value!r}; it must be 0 or more, or a list of such.")
-    return tuple(values)
-
-
-def _chat_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    templates: dict[str, str] = {}
-    value = config.get("chat_template")
-    if isinstance(value, str):
-        templates["default"] = value
-    elif isinstance(value, list):
-        templates.update({str(entry["name"]): str(entry["template"]) for entry in value if isinstance(entry, dict)})
-    beside = folder / "chat_template.json"
-    if beside.is_file() and isinstance(text := read_json(beside, required=True).get("chat_template"), str):
-        templates["default"] = text
-    beside = folder / "chat_template.jinja"
-    if beside.is_file():
-        templates["default"] = beside.read_text(encoding="utf-8")
-    return templates
 
 
 def _longest_first(contents: Iterable[str]) -> re.Pattern[str] | None:

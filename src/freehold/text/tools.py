@@ -13,14 +13,13 @@ markers of DeepSeek's and Llama's syntaxes may be flagged special: decode with `
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]
 from typing import Literal, Protocol
 
+from freehold.text.tool_bodies import read_deepseek, read_json
 from freehold.types import ToolCall
 
 __all__ = ["ToolDelta", "ToolParser", "ToolSyntax", "tool_parser"]
@@ -184,7 +183,7 @@ class _BareJson:
         self._buffer += text
         calls: list[ToolCall] = []
         while (whole := self._object()) is not None:
-            read = _read_json(whole)
+            read = read_json(whole)
             if read is None or (self._names is not None and read[0] not in self._names):
                 self._content = True
                 break
@@ -243,65 +242,11 @@ class _BareJson:
         return True
 
 
-_DEEPSEEK_BODY = re.compile(
-    r"\s*(?:function<｜tool▁sep｜>(?P<fenced_name>[^\n<｜]+)\n```json\n(?P<fenced>.*?)\n?```"
-    r"|(?P<name>[^\n<｜]+)<｜tool▁sep｜>(?P<bare>.*?))\s*",
-    re.DOTALL,
-)
-
-
-def _read_deepseek(body: str) -> tuple[str, str] | None:
-    match = _DEEPSEEK_BODY.fullmatch(body)
-    if match is None:
-        return None
-    name = (match["fenced_name"] or match["name"]).strip()
-    arguments = (match["fenced"] if match["fenced"] is not None else match["bare"]).strip()
-    return (name, arguments) if name and _is_object(arguments) else None
-
-
-def _read_json(body: str) -> tuple[str, str] | None:
-    """Reads `{"name": …, "arguments" or "parameters": {…}}`; the arguments as they are written."""
-    text = body.strip()
-    if not _is_object(text):
-        return None
-    members = _members(text)
-    name = members.get("name", "")
-    arguments = members.get("arguments", members.get("parameters", ""))
-    if not name.startswith('"'):
-        return None
-    if arguments.startswith('"'):
-        arguments = json.loads(arguments)
-    name = json.loads(name)
-    return (name, arguments) if name and _is_object(arguments) else None
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _members(text: str) -> dict[str, str]:
-    """Gives the members of a valid JSON object, each value as it is written."""
-    decoder = JSONDecoder()
-    members: dict[str, str] = {}
-    position = 1
-    while (quote := text.find('"', position)) >= 0:
-        key, position = scanstring(text, quote + 1, True)
-        start = re.compile(r"\s*:\s*").match(text, position)
-        if start is None:
-            break
-        _, position = decoder.raw_decode(text, start.end())
-        members[key] = text[start.end() : position]
-    return members
-
-
 _DEEPSEEK = _Markers(
     begin="<｜tool▁call▁begin｜>",
     end="<｜tool▁call▁end｜>",
     section_begin="<｜tool▁calls▁begin｜>",
     section_end="<｜tool▁calls▁end｜>",
-    read=_read_deepseek,
+    read=read_deepseek,
 )
-_HERMES = _Markers("<tool_call>", "</tool_call>", None, None, _read_json)
+_HERMES = _Markers("<tool_call>", "</tool_call>", None, None, read_json)
