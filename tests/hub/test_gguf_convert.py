@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from freehold.errors import FreeholdError, PullError, WeightsError
 from freehold.hub import gguf_convert
+from freehold.hub.gguf import GgufFile
 from freehold.hub.gguf_convert import convert
+from freehold.hub.gguf_deepseek import deepseek_config
 from freehold.hub.manifest import read_manifest
 from freehold.hub.pull import ensure, installed, pull, remove, resolve
 from freehold.model.config import ModelConfig
@@ -65,6 +68,36 @@ def test_weights_and_logits_are_those_of_the_original(kind: str, tied: bool, tmp
     assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is tied
     ids = torch.randint(0, 512, (2, 40), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(logits(folder, ids), logits(source, ids), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("split_kv_b", [True, False])
+@pytest.mark.parametrize("kind", ["deepseek_v3", "deepseek_v2", "deepseek_v2_lite"])
+def test_deepseeks_weights_and_logits_are_those_of_the_original(kind: str, split_kv_b: bool, tmp_path: Path) -> None:
+    source = bfloat16_folder(kind, tmp_path / "source", mtp_layers=0)
+    folder = converted(source, tmp_path, pre="deepseek-v3", split_kv_b=split_kv_b)
+
+    expected, found = load_file(source / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name].float(), tensor), name
+    ours, theirs = ModelConfig.from_folder(folder), ModelConfig.from_folder(source)
+    for field in dataclasses.fields(ModelConfig):
+        if field.name != "dtype":
+            assert getattr(ours, field.name) == getattr(theirs, field.name), field.name
+    ids = torch.randint(0, 512, (2, 200), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(logits(folder, ids), logits(source, ids), atol=5e-5, rtol=1e-4)
+
+
+def test_groups_that_an_older_file_leaves_out_are_known_or_asked_for(tmp_path: Path) -> None:
+    source = tiny_folder("deepseek_v3", tmp_path / "source", mtp_layers=0)
+    path = gguf_from_folder(source, tmp_path / "model.gguf", pre="deepseek-v3")
+    file = GgufFile.open(path)
+    metadata = {key: value for key, value in file.metadata.items() if "expert_group" not in key}
+    with pytest.raises(WeightsError, match="in how many groups its 8 experts are; convert it anew"):
+        deepseek_config(GgufFile(path, metadata, file.tensors))
+    metadata["deepseek2.expert_count"] = 256
+    config = deepseek_config(GgufFile(path, metadata, file.tensors))
+    assert (config["n_group"], config["topk_group"]) == (8, 4)
 
 
 @pytest.mark.parametrize("kind", [Kind.F16, Kind.BF16, Kind.Q8_0, Kind.Q4_0, Kind.Q4_1, Kind.Q5_1])

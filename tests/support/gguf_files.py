@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -79,12 +80,24 @@ _NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
+    "mlp.gate": "ffn_gate_inp",
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
 }
 
 
 def gguf_name(name: str) -> str:
     """llama.cpp's name of a published tensor."""
     stem, _, kind = name.rpartition(".")
+    if kind == "e_score_correction_bias":
+        return f"blk.{name.split('.')[2]}.exp_probs_b.bias"
     if stem.startswith("model.layers."):
         _, _, layer, part = stem.split(".", 3)
         return f"blk.{layer}.{_NAMES[part]}.{kind}"
@@ -97,6 +110,7 @@ def gguf_from_folder(
     *,
     kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
     pre: str = "llama-bpe",
+    split_kv_b: bool = True,
     without: Sequence[str] = (),
     metadata: Mapping[str, int] | None = None,
     more_tensors: Mapping[str, npt.NDArray[np.float32]] | None = None,
@@ -104,17 +118,19 @@ def gguf_from_folder(
     """Writes a folder's model as a GGUF file.
 
     Args:
-        folder: Written by `transformers`: Llama, Qwen2 or Qwen3.
+        folder: Written by `transformers`: Llama, Qwen2, Qwen3, or DeepSeek without prediction modules.
         path: The file to write.
         kind: Of every matrix whose rows fit its blocks; vectors are F32.
         pre: What to call the pre-tokenizer.
+        split_kv_b: DeepSeek: by head and with the absorbed widths, as newer converters write it; else unsplit.
         without: Tensors to leave out, by llama.cpp's name.
         metadata: Whole numbers that replace or join what the folder's configuration says; a `tokenizer.` or `split.`
             key is taken as it is, others are the architecture's.
         more_tensors: Written as float32 under llama.cpp's names.
     """
     config = json.loads((folder / "config.json").read_text())
-    architecture = config["model_type"]
+    latent = config["model_type"].startswith("deepseek")
+    architecture = "deepseek2" if latent else config["model_type"]
     writer = gguf.GGUFWriter(path, architecture)
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
@@ -128,7 +144,10 @@ def gguf_from_folder(
         "rope.dimension_count": head_dim,
         "attention.key_length": head_dim,
         "attention.value_length": head_dim,
-    } | {key: value for key, value in (metadata or {}).items() if not key.startswith(("tokenizer.", "split."))}
+    }
+    if latent:
+        numbers |= deepseek_numbers(writer, config, split_kv_b)
+    numbers |= {key: value for key, value in (metadata or {}).items() if not key.startswith(("tokenizer.", "split."))}
     for key, value in numbers.items():
         writer.add_uint32(f"{architecture}.{key}", value)
     writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", config["rms_norm_eps"])
@@ -139,8 +158,13 @@ def gguf_from_folder(
         if key.startswith(("tokenizer.", "split.")):
             writer.kv_data[0].pop(key, None)
             writer.add_uint32(key, value)
-    for name, tensor in load_file(folder / "model.safetensors").items():
-        target = gguf_name(name)
+    published = load_file(folder / "model.safetensors")
+    tensors = {gguf_name(name): tensor for name, tensor in published.items() if ".mlp.experts." not in name}
+    if latent:
+        tensors |= stacked_experts(published, config)
+        if split_kv_b:
+            tensors = with_split_kv_b(tensors, config)
+    for target, tensor in tensors.items():
         if target in without:
             continue
         if architecture == "llama" and target.endswith(("attn_q.weight", "attn_k.weight")):
@@ -156,6 +180,70 @@ def gguf_from_folder(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def deepseek_numbers(writer: gguf.GGUFWriter, config: Mapping[str, Any], split_kv_b: bool) -> dict[str, int]:
+    """The numbers of `DeepseekV2Model.set_gguf_parameters`; those that are not whole are written at once."""
+    sigmoid = config["model_type"] == "deepseek_v3"
+    rope = config["rope_parameters"]
+    writer.add_float32("deepseek2.expert_weights_scale", config["routed_scaling_factor"])
+    writer.add_bool("deepseek2.expert_weights_norm", config["norm_topk_prob"])
+    writer.add_string("deepseek2.rope.scaling.type", "yarn")
+    writer.add_float32("deepseek2.rope.scaling.factor", rope["factor"])
+    writer.add_float32("deepseek2.rope.scaling.yarn_log_multiplier", 0.1 * rope["mscale_all_dim"])
+    key, value = config["qk_nope_head_dim"] + config["qk_rope_head_dim"], config["v_head_dim"]
+    widths = {"attention.key_length": key, "attention.value_length": value}
+    if split_kv_b:
+        widths = {
+            "attention.head_count_kv": 1,
+            "attention.key_length": config["kv_lora_rank"] + config["qk_rope_head_dim"],
+            "attention.value_length": config["kv_lora_rank"],
+            "attention.key_length_mla": key,
+            "attention.value_length_mla": value,
+        }
+    if config["q_lora_rank"] is not None:
+        widths["attention.q_lora_rank"] = config["q_lora_rank"]
+    return widths | {
+        "attention.kv_lora_rank": config["kv_lora_rank"],
+        "rope.dimension_count": config["qk_rope_head_dim"],
+        "rope.scaling.original_context_length": rope["original_max_position_embeddings"],
+        "expert_gating_func": 2 if sigmoid else 1,
+        "expert_count": config["n_routed_experts"],
+        "expert_shared_count": config["n_shared_experts"],
+        "expert_used_count": config["num_experts_per_tok"],
+        "expert_feed_forward_length": config["moe_intermediate_size"],
+        "expert_group_count": config["n_group"],
+        "expert_group_used_count": config["topk_group"],
+        "leading_dense_block_count": config["first_k_dense_replace"],
+    }
+
+
+def stacked_experts(published: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """llama.cpp's stack of a layer's experts, one tensor a projection."""
+    return {
+        f"blk.{layer}.ffn_{part}_exps.weight": torch.stack(
+            [
+                published[f"model.layers.{layer}.mlp.experts.{expert}.{part}_proj.weight"]
+                for expert in range(config["n_routed_experts"])
+            ]
+        )
+        for layer in range(config["first_k_dense_replace"], config["num_hidden_layers"])
+        for part in ("gate", "up", "down")
+    }
+
+
+def with_split_kv_b(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """`kv_b_proj` split by head, its key part transposed."""
+    heads, nope, value = config["num_attention_heads"], config["qk_nope_head_dim"], config["v_head_dim"]
+    split = {}
+    for name, tensor in tensors.items():
+        if "attn_kv_b" in name:
+            keys, values = tensor.view(heads, nope + value, -1).split([nope, value], dim=1)
+            split[name.replace("attn_kv_b", "attn_k_b")] = keys.transpose(1, 2).contiguous()
+            split[name.replace("attn_kv_b", "attn_v_b")] = values.contiguous()
+        else:
+            split[name] = tensor
+    return split
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, folder: Path, pre: str) -> None:

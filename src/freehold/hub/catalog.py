@@ -159,7 +159,7 @@ def _model(where: str, name: str, table: Any) -> CatalogModel:
     if unknown or missing:
         raise ConfigError(
             f"{where}: models.{name} has the unknown key {min(unknown)!r}; known are {', '.join(sorted(hints))}, "
-            f"sampling."
+            "sampling."
             if unknown
             else f"{where}: models.{name} lacks {', '.join(sorted(missing))}."
         )

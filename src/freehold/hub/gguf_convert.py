@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from freehold.errors import WeightsError
 from freehold.hub.gguf import GgufFile
-from freehold.hub.gguf_architectures import PlannedTensor, config_json, context_length, plan
+from freehold.hub.gguf_architectures import read_architecture
+from freehold.hub.gguf_plan import PlannedTensor
 from freehold.hub.gguf_tokenizer import eos_ids, special_token_id, tokenizer_config_json, tokenizer_json
 from freehold.hub.progress import Progress, quiet
 
@@ -44,7 +45,7 @@ def convert(
         TokenizerError: Its tokenizer cannot be rebuilt.
     """
     file = GgufFile.open(path)
-    config, planned = config_json(file), plan(file)
+    config, planned = read_architecture(file)
     tokenizer = tokenizer_json(file.metadata)
     vocab_rows = file.tensor("token_embd.weight").shape[0]
     if len(tokenizer["model"]["vocab"]) > vocab_rows:
@@ -53,7 +54,9 @@ def convert(
         )
     _write_json(folder / "config.json", config)
     _write_json(folder / "tokenizer.json", tokenizer)
-    _write_json(folder / "tokenizer_config.json", tokenizer_config_json(file.metadata, context_length(file)))
+    _write_json(
+        folder / "tokenizer_config.json", tokenizer_config_json(file.metadata, config["max_position_embeddings"])
+    )
     _write_json(folder / "generation_config.json", _generation_config(file, sampling or {}))
     _write_weights(file, planned, folder, progress)
 
@@ -84,7 +87,7 @@ def _generation_config(file: GgufFile, sampling: Mapping[str, float]) -> dict[st
 
 
 def _write_weights(file: GgufFile, tensors: list[PlannedTensor], folder: Path, progress: Progress) -> None:
-    entries = [_entry(file, planned) for planned in tensors]
+    entries = [_entry(planned) for planned in tensors]
     shards: list[list[_Entry]] = [[]]
     for entry in entries:
         if shards[-1] and sum(other.n_bytes for other in shards[-1]) + entry.n_bytes > SHARD_BYTES:
@@ -104,9 +107,9 @@ def _write_weights(file: GgufFile, tensors: list[PlannedTensor], folder: Path, p
         _write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": where})
 
 
-def _entry(file: GgufFile, planned: PlannedTensor) -> _Entry:
+def _entry(planned: PlannedTensor) -> _Entry:
     count = math.prod(planned.shape)
-    exact = len(planned.shape) > 1 or all(_is_bfloat16(rows) for rows in file.rows(planned.source))
+    exact = len(planned.shape) > 1 or all(_is_bfloat16(rows) for rows in planned.rows())
     return _Entry(planned, "BF16" if exact else "F32", count * (2 if exact else 4))
 
 
@@ -131,8 +134,8 @@ def _write_shard(file: GgufFile, path: Path, entries: list[_Entry]) -> Iterator[
         out.write(len(encoded).to_bytes(8, "little"))
         out.write(encoded)
         for entry in entries:
-            for rows in file.rows(entry.planned.source, entry.planned.order):
-                stored = _bfloat16(rows, entry.planned.source, file) if entry.dtype == "BF16" else rows
+            for rows in entry.planned.rows():
+                stored = _bfloat16(rows, entry.planned, file) if entry.dtype == "BF16" else rows
                 out.write(stored.tobytes())
                 yield stored.nbytes
 
@@ -141,12 +144,14 @@ def _is_bfloat16(values: npt.NDArray[np.float32]) -> bool:
     return not bool(np.any(np.ascontiguousarray(values).view(np.uint32) & 0xFFFF))
 
 
-def _bfloat16(values: npt.NDArray[np.float32], name: str, file: GgufFile) -> npt.NDArray[np.uint16]:
+def _bfloat16(values: npt.NDArray[np.float32], tensor: PlannedTensor, file: GgufFile) -> npt.NDArray[np.uint16]:
     """Rounds to the nearest bfloat16, ties to even, as raw 16-bit words."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
     if np.any((bits & 0x7F800000) == 0x7F800000) or np.any((rounded & 0x7F80) == 0x7F80):
-        raise WeightsError(f"Tensor {name} of {file.path.name} holds values that are not finite; the file is damaged.")
+        raise WeightsError(
+            f"Tensor {tensor.sources[0]} of {file.path.name} holds values that are not finite; the file is damaged."
+        )
     return rounded
 
 

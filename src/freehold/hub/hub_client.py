@@ -66,7 +66,7 @@ def check_address(url: httpx2.URL, endpoint: httpx2.URL) -> None:
             return
     raise PullError(
         f"The hub at {endpoint.host} sent us to {url.scheme}://{url.host}, which is neither it nor its storage; "
-        f"refused. "
+        "refused. "
         "If you use a mirror, set HF_ENDPOINT to it."
     )
 
@@ -107,7 +107,7 @@ class HubClient:
         except httpx2.HTTPError as error:
             raise PullError(
                 f"The hub at {self.endpoint.host} cannot be reached ({error or type(error).__name__}). Check the "
-                f"network "
+                "network "
                 "(or HF_ENDPOINT); a model that is already here needs none."
             ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -81,7 +81,7 @@ def parse_reference(text: str | Path) -> Reference:
         if path.suffix.lower() != ".gguf":
             raise PullError(
                 f"{path} is no model that is read here: give a folder with config.json and safetensors, or a .gguf "
-                f"file. "
+                "file. "
                 "Pickles (.bin, .pt, .pth, .ckpt) are refused because loading them runs code: convert them to "
                 "safetensors."
             )

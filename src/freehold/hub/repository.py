@@ -158,7 +158,7 @@ def _fetch(client: HubClient, repository: str, commit: str, file: HubFile, folde
         part.unlink()
         raise PullError(
             f"{file.name} of {repository} hashes to {found}; the hub says {file.digest}. The wrong bytes were thrown "
-            f"away: "
+            "away: "
             "run the pull again, and if it happens twice, do not trust what lies between you and the hub."
         )
     part.rename(folder / file.name)
@@ -177,7 +177,7 @@ def _stream(client: HubClient, repository: str, commit: str, file: HubFile, part
             if not told.startswith(f"bytes {done}-"):
                 raise PullError(
                     f"The server answered the range from byte {done} of {file.name} with {told[:60]!r}; it is not "
-                    f"usable."
+                    "usable."
                 )
         else:
             done = 0
@@ -186,7 +186,7 @@ def _stream(client: HubClient, repository: str, commit: str, file: HubFile, part
                 if done + len(chunk) > file.size:
                     raise PullError(
                         f"{file.name} of {repository} is longer than the {file.size} bytes that the hub states; "
-                        f"refused."
+                        "refused."
                     )
                 out.write(chunk)
                 done += len(chunk)

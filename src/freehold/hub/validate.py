@@ -42,7 +42,7 @@ def check_folder(folder: Path) -> ModelConfig:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
         raise WeightsError(
             f"{folder} holds its weights only as pickles ({', '.join(pickles[:3])}), which are refused because loading "
-            f"them "
+            "them "
             "runs code; convert them to safetensors."
             if pickles
             else f"{folder} holds no safetensors file."
