@@ -200,7 +200,8 @@ def test_nobodys_text_becomes_a_marker(make, template, said):
 
 def test_tools_calls_and_their_keys_are_sealed_too(make):
     template = (
-        "{# <tool_call> #}{% for t in tools or [] %}<|im_start|>{{ t.function.name }}: {{ t.function.parameters | tojson }}"
+        "{# <tool_call> #}{% for t in tools or [] %}"
+        "<|im_start|>{{ t.function.name }}: {{ t.function.parameters | tojson }}"
         "{% for k in t.function.parameters.properties %}<{{ k }}>{% endfor %}<|im_end|>{% endfor %}"
         "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}"
         "{% for k, v in c.function.arguments.items() %}<{{ k }}>{{ v }}{% endfor %}{% endfor %}{% endfor %}"
