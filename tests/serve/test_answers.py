@@ -213,8 +213,8 @@ def test_a_client_that_hangs_up_stops_its_generation(
     )
     raw = json.dumps(body).encode()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
-        connection.sendall(head.encode() + raw)
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
         assert wait_for(lambda: len(model.runner.requests) == before + 1)
         time.sleep(0.1)
         assert model.runner.requests[-1].request_id not in model.runner.aborted

@@ -1,4 +1,4 @@
-"""No field of a request is accepted and ignored: each has an effect that shows, is a no-op at its default, or is refused."""
+"""No field of a request is accepted and ignored: it has an effect that shows, is a no-op at its default, or refused."""
 
 from __future__ import annotations
 

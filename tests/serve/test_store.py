@@ -75,9 +75,14 @@ def test_a_file_that_is_no_database_and_a_place_that_is_none_are_refused(tmp_pat
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "f.db")
     try:
-        with pytest.raises(ZeroDivisionError), store.write() as session:
-            session.execute(text("INSERT INTO users VALUES ('u', 'n', 0)"))
-            raise ZeroDivisionError
+
+        def fail() -> None:
+            with store.write() as session:
+                session.execute(text("INSERT INTO users VALUES ('u', 'n', 0)"))
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
         with store.read() as session:
             assert session.execute(text("SELECT count(*) FROM users")).scalar() == 0
     finally:

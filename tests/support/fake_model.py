@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from freehold.engine.request import Request, Thinking, Update
+from freehold.engine.stats import EngineStats
 from freehold.text.reasoning import ThinkTags
 from freehold.types import Message, SamplingParams, TokenLogprob, Usage
 
@@ -67,6 +68,7 @@ class FakeRunner:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.alive = True
+        self.stats = EngineStats()
         self.requests: list[Request] = []
         self.aborted: list[str] = []
         self.finished: list[str] = []

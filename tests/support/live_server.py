@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from freehold.serve.accounts import Accounts
 from freehold.serve.app import create_app, state_of
 from freehold.serve.registry import ModelRegistry
 from freehold.serve.server import DrainingServer, Ready, listen
 from freehold.serve.settings import ServeSettings
-from freehold.serve.state import AppState
 
 __all__ = ["LiveServer", "live_server"]
 
@@ -24,12 +24,17 @@ __all__ = ["LiveServer", "live_server"]
 class LiveServer:
     """What tests need of a running server."""
 
-    def __init__(self, server: DrainingServer, state: AppState, url: str, sign_in_url: str) -> None:
+    def __init__(self, server: DrainingServer, app: FastAPI, url: str, sign_in_url: str) -> None:
         self.server = server
-        self.state = state
+        self.app = app
+        self.state = state_of(app)
         self.url = url
         self.sign_in_url = sign_in_url
-        self.port = state.settings.port
+        self.port = self.state.settings.port
+
+    def paths(self) -> set[str]:
+        """Every path that is declared."""
+        return set(self.app.openapi()["paths"])
 
     @property
     def accounts(self) -> Accounts:
@@ -77,7 +82,7 @@ def live_server(
         thread.start()
         try:
             assert ready.wait(20), "the server did not start"
-            yield LiveServer(server, state_of(app), links[0].url, links[0].sign_in_url)
+            yield LiveServer(server, app, links[0].url, links[0].sign_in_url)
         finally:
             server.should_exit = True
             thread.join(20)

@@ -53,7 +53,7 @@ def create_app(models: ModelRegistry, settings: ServeSettings) -> FastAPI:
         StoreError: The database cannot be used, or comes from a newer version.
     """
     store = Store(settings.database or home() / "freehold.db")
-    metrics = Metrics()
+    metrics = Metrics(models)
     state = AppState(settings, models, Accounts(store), History(store), metrics, Traffic(metrics))
 
     @contextlib.asynccontextmanager

@@ -48,7 +48,7 @@ def read_messages(
 def _read(message: MessageIn, where: str, *, keep_reasoning: bool, need_reasoning: bool) -> Message:
     if message.name is not None:
         raise UnsupportedError(
-            f"{where}.name is not supported: no chat format here has a place for it; write it into the content.",
+            f"{where}.name is not supported: chat formats write no names; write it into the content.",
             param=f"{where}.name",
             code="unsupported_parameter",
         )

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import dataclasses
+from collections.abc import Iterable
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from freehold.engine.stats import EngineStats
+from freehold.serve.registry import ModelRegistry
 from freehold.types import Usage
 
 __all__ = ["METRICS_TYPE", "Metrics"]
@@ -15,8 +22,9 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 class Metrics:
     """The application's counters; all label values come from fixed sets (routes, models, methods, statuses)."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: ModelRegistry) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(_Engines(models))
         self.requests = Counter(
             "freehold_requests", "Requests answered", ("method", "route", "status"), registry=self.registry
         )
@@ -54,3 +62,21 @@ class Metrics:
     def render(self) -> bytes:
         """Gives the page that Prometheus reads."""
         return generate_latest(self.registry)
+
+
+_GAUGES = {"running", "waiting", "cache_tokens", "cache_used_tokens", "cache_reusable_tokens", "last_step_seconds"}
+
+
+class _Engines(Collector):
+    """The engines' own counters and gauges, read when they are asked for."""
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+
+    def collect(self) -> Iterable[Metric]:
+        for field in dataclasses.fields(EngineStats):
+            family = GaugeMetricFamily if field.name in _GAUGES else CounterMetricFamily
+            metric = family(f"freehold_engine_{field.name}", f"The engine's {field.name}", labels=("model",))
+            for model in self._models.models:
+                metric.add_metric((model.name,), getattr(model.runner.stats, field.name))
+            yield metric

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from freehold.engine.request import Request, Update
+from freehold.engine.stats import EngineStats
 from freehold.errors import ConfigError, ModelNotFoundError
 from freehold.types import Message, SamplingParams
 
@@ -35,6 +36,11 @@ class Runner(Protocol):
     @property
     def alive(self) -> bool:
         """Whether requests are taken in."""
+        ...
+
+    @property
+    def stats(self) -> EngineStats:
+        """The engine's counters and gauges."""
         ...
 
     def stream(self, request: Request) -> UpdateStream:

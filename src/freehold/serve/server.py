@@ -26,7 +26,8 @@ from freehold.serve.state import AppState
 
 __all__ = ["DrainingServer", "Ready", "listen", "run_server"]
 
-_CUT_SECONDS = 5
+_CUT_SECONDS = 1
+"""How long what is cut may take to notice."""
 
 
 @dataclass(frozen=True, slots=True)

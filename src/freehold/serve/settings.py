@@ -88,11 +88,8 @@ class ServeSettings:
                 raise ConfigError(f"allowed host {name!r} is no host name or address; give it without port and path.")
         for origin in self.allowed_origins:
             parts = urlsplit(origin)
-            if (
-                parts.scheme not in ("http", "https")
-                or not parts.hostname
-                or f"{parts.scheme}://{parts.netloc}" != origin
-            ):
+            named = _HOST_NAME.fullmatch(parts.hostname or "") or _is_address(parts.hostname or "")
+            if parts.scheme not in ("http", "https") or not named or f"{parts.scheme}://{parts.netloc}" != origin:
                 raise ConfigError(
                     f"allowed origin {origin!r} is not of the form https://name[:port]; "
                     "wildcards and paths are not accepted."

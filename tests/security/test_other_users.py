@@ -1,0 +1,66 @@
+"""One user's things do not exist for another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.fake_model import FakeModel
+from tests.support.live_server import live_server
+
+ID_ROUTES = (
+    ("GET", "/api/chats/{}", None),
+    ("PATCH", "/api/chats/{}", {"title": "mine now"}),
+    ("DELETE", "/api/chats/{}", None),
+    ("POST", "/api/chats/{}/messages", {"content": "and I add"}),
+)
+
+
+def test_every_route_with_an_id_says_404_to_another_user(tmp_path: Path) -> None:
+    model = FakeModel()
+    with live_server([model], tmp_path) as server, server.signed_in("ann") as ann, server.signed_in("bob") as bob:
+        chat = ann.post("/api/chats", json={"title": "secret"}).json()["id"]
+        ann.post(f"/api/chats/{chat}/messages", json={"content": "hello"})
+        declared = {path for path in server.paths() if path.startswith("/api/") and "{" in path}
+        assert declared == {path.replace("{}", "{chat_id}") for _, path, _ in ID_ROUTES}
+        runs = len(model.runner.requests)
+        for method, path, body in ID_ROUTES:
+            theirs = bob.request(method, path.format(chat), json=body)
+            nobodys = bob.request(method, path.format("chat_none"), json=body)
+            assert theirs.status_code == nobodys.status_code == 404
+            assert theirs.json() == nobodys.json()
+        assert len(model.runner.requests) == runs
+        assert bob.get("/api/chats").json()["chats"] == []
+        kept = ann.get(f"/api/chats/{chat}").json()
+        assert kept["title"] == "secret"
+        assert len(kept["messages"]) == 2
+
+
+def test_the_csrf_token_of_one_session_is_no_use_in_another(tmp_path: Path) -> None:
+    with (
+        live_server([FakeModel()], tmp_path) as server,
+        server.signed_in("ann") as ann,
+        server.signed_in("bob") as bob,
+        server.signed_in("ann") as again,
+    ):
+        for other in (bob, again):
+            answer = ann.post("/api/chats", json={}, headers={"X-CSRF-Token": other.headers["X-CSRF-Token"]})
+            assert answer.status_code == 403
+
+
+def test_prefixes_of_one_user_are_no_hits_for_another(tmp_path: Path) -> None:
+    ask = {"model": "fake", "messages": [{"role": "user", "content": "x" * 3000}]}
+    with live_server([FakeModel()], tmp_path) as server:
+        keys = {name: server.accounts.add_key(name, name)[1] for name in ("ann", "bob")}
+
+        def hits(name: str | None, **fields: str) -> int:
+            headers = {} if name is None else {"Authorization": f"Bearer {keys[name]}"}
+            with server.client(headers=headers) as client:
+                usage = client.post("/v1/chat/completions", json={**ask, **fields}).json()["usage"]
+            found: int = usage["prompt_cache_hit_tokens"]
+            return found
+
+        assert hits("ann") == 0
+        assert hits("ann") > 2000
+        assert hits("bob") == hits(None) == hits("ann", user="child") == 0
+        with server.signed_in("bob") as bob:
+            assert bob.post("/v1/chat/completions", json=ask).json()["usage"]["prompt_cache_hit_tokens"] > 2000
