@@ -13,6 +13,9 @@ that conditions, trimming and JSON see it as it is.
 A template could still build a token by changing text (by `replace`, say). Therefore every prompt is rendered a second
 time with a seal at every character that is no blank. Both renderings must hold the same control tokens in the same
 order; where they differ the second one is used, which no change short of deleting the seals can turn into tokens.
+
+Markers that a template writes as plain text (`User:` with DeepSeek-V2) are no tokens of their own: nothing, here or in
+the model, tells them from the same words in a message.
 """
 
 from __future__ import annotations
