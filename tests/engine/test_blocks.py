@@ -12,7 +12,7 @@ BLOCKS = 12
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Sequences of two users that begin alike share blocks, grow, are released; the book-keeping is compared with theirs."""
+    """Sequences of two users share blocks, grow and end; who holds what is compared with a plain count."""
 
     def __init__(self) -> None:
         super().__init__()

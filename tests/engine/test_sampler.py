@@ -143,7 +143,9 @@ def _nudged(params: SamplingParams) -> SamplingParams:
         ]
     ),
 )
-def test_cuts_that_reach_beyond_the_first_candidates_are_exact(seed: int, spread: float, params: SamplingParams) -> None:
+def test_cuts_that_reach_beyond_the_first_candidates_are_exact(
+    seed: int, spread: float, params: SamplingParams
+) -> None:
     """Over a vocabulary larger than the candidates first looked at, each draw inverts the brute-force distribution."""
     values = (np.random.default_rng(seed).standard_normal(5000) * spread).astype(np.float32)
     wanted = brute_force(values, params, (), ())

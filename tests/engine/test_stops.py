@@ -19,7 +19,9 @@ def expected(text: str, stop_strings: list[str]) -> tuple[str, bool]:
 
 
 @given(text=letters, stop_strings=stops, data=st.data())
-def test_the_result_is_the_same_however_the_text_is_cut(text: str, stop_strings: list[str], data: st.DataObject) -> None:
+def test_the_result_is_the_same_however_the_text_is_cut(
+    text: str, stop_strings: list[str], data: st.DataObject
+) -> None:
     wanted, stopped = expected(text, stop_strings)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     stop_filter = StopFilter(stop_strings)
