@@ -50,7 +50,7 @@ def page(title: str, text: str, status: int) -> HTMLResponse:
     body = (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{html.escape(title)}</title><link rel=stylesheet href=/page.css>"
+        f"<title>{html.escape(title)}</title><link rel=icon href=/icon.svg><link rel=stylesheet href=/page.css>"
         f"<h1>{html.escape(title)}</h1><p>{html.escape(text)}</p></html>"
     )
     return HTMLResponse(body, status, headers={"Content-Security-Policy": APP_CSP, "Cache-Control": "no-store"})
