@@ -27,5 +27,5 @@ export default defineConfig({
     proxy: mocked ? {} : { "/api": proxied, "/auth": proxied, "/v1": proxied, "/healthz": proxied },
   },
   preview: { headers: { "Content-Security-Policy": contentSecurityPolicy } },
-  test: { include: ["src/**/*.test.{ts,tsx}"], environment: "node" },
+  test: { include: ["{src,dev}/**/*.test.{ts,tsx}"], environment: "node" },
 });

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -209,6 +210,13 @@ class App:
         chat = self.page.evaluate("async (id) => (await fetch(`/api/chats/${id}`)).json()", chat_id)
         messages: list[dict[str, Any]] = chat["messages"]
         return messages
+
+    def idle(self, within_seconds: float = 2) -> None:
+        """The server works on nothing, or will not before long."""
+        end = time.monotonic() + within_seconds
+        while self.server.state.traffic.running and time.monotonic() < end:
+            time.sleep(0.02)
+        assert self.server.state.traffic.running == 0
 
     def screenshot(self, name: str) -> None:
         """Keeps a picture under build/; under docs/ where there is none yet, or where FREEHOLD_SCREENSHOTS=1 asks."""

@@ -75,6 +75,18 @@ def test_without_a_session_the_page_says_how_to_sign_in(open_app: OpenApp, start
     expect(app.page.get_by_role("heading", name="You are not signed in")).to_be_visible()
 
 
+def test_a_link_that_was_used_before(open_app: OpenApp, start_server: StartServer) -> None:
+    app = open_app(start_server(FakeModel()))
+    app.watch.expect("401")
+    link = f"{app.server.url}/auth?token={app.server.accounts.new_signin('owner')}"
+    app.page.goto(link)
+    app.page.locator(".shell").wait_for()
+    app.page.context.clear_cookies()
+    app.page.goto(link)
+    expect(app.page.get_by_role("heading")).to_have_text("This sign-in link no longer works")
+    app.accessible()
+
+
 def test_a_chat_that_is_not_there(open_app: OpenApp, start_server: StartServer) -> None:
     app = open_app(start_server(FakeModel()))
     app.watch.expect("404")
@@ -93,7 +105,7 @@ def test_stopping_before_the_first_token_loses_nothing(open_app: OpenApp, start_
     expect(app.page.get_by_text("Stopped.")).to_be_visible()
     expect(app.page.locator("article.question")).to_have_count(1)
     expect(app.field).to_have_value("")
-    assert app.server.state.traffic.running == 0
+    app.idle()
 
 
 def test_a_draft_is_kept_for_each_chat(open_app: OpenApp, start_server: StartServer) -> None:

@@ -53,6 +53,16 @@ def test_the_menu_works_by_keys(open_app: OpenApp, start_server: StartServer) ->
     expect(button).to_be_focused()
     expect(app.page.get_by_role("menu")).to_have_count(0)
 
+    app.page.get_by_role("link", name="New chat", exact=True).first.click()
+    app.ask("Second")
+    app.finished()
+    other = app.chats.filter(has_text="First")
+    other.get_by_role("button", name="Options").focus()
+    for key in ("Enter", "ArrowUp", "Enter"):
+        app.page.keyboard.press(key)
+    expect(app.chats).to_have_count(1)
+    expect(app.chats.get_by_role("link")).to_be_focused()
+
 
 def test_the_end_stays_in_view_until_the_reader_scrolls_up(open_app: OpenApp, start_server: StartServer) -> None:
     app = open_app(start_server(FakeModel(LONG)))

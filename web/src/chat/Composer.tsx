@@ -57,6 +57,7 @@ export function Composer({ draftKey, field, busy, offersThinking, onSend, onStop
       <textarea
         ref={field}
         rows={1}
+        dir="auto"
         value={text}
         placeholder="Write a message"
         aria-label="Message"

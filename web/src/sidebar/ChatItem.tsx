@@ -15,6 +15,15 @@ export function ChatItem({ chat, current }: Props): ReactNode {
   const link = useRef<HTMLAnchorElement>(null);
   const title = titleOf(chat);
 
+  /** The focus goes to a neighbour: it must not fall out of the list with the chat. */
+  const remove = (): void => {
+    const item = link.current?.closest("li");
+    const neighbour = item?.nextElementSibling ?? item?.previousElementSibling;
+    const target = neighbour?.querySelector("a") ?? document.querySelector<HTMLElement>(".new-chat");
+    target?.focus();
+    removeChat(chat);
+  };
+
   if (renaming) {
     const done = (name: string | null): void => {
       setRenaming(false);
@@ -42,7 +51,7 @@ export function ChatItem({ chat, current }: Props): ReactNode {
         label={`Options for ${title}`}
         items={[
           { icon: "edit", label: "Rename", run: () => setRenaming(true) },
-          { icon: "trash", label: "Delete", danger: true, run: () => removeChat(chat) },
+          { icon: "trash", label: "Delete", danger: true, run: remove },
         ]}
       />
     </li>

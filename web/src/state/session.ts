@@ -4,6 +4,7 @@ import { connectHooks, getSession, listModels, logout } from "../api/client";
 import { messageOf, NetworkError } from "../api/errors";
 import type { Model, Session } from "../api/types";
 import { Store } from "../lib/store";
+import { showToast } from "./toasts";
 
 export type SessionState =
   | { phase: "loading" }
@@ -28,6 +29,7 @@ const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 15_000;
 let retryMs = FIRST_RETRY_MS;
 let retryTimer: ReturnType<typeof setTimeout> | undefined;
+let trying = false;
 
 async function loadSession(): Promise<void> {
   try {
@@ -51,6 +53,8 @@ function scheduleRetry(): void {
 
 /** Tries to reach the server at once. */
 export async function retryNow(): Promise<void> {
+  if (trying) return;
+  trying = true;
   clearTimeout(retryTimer);
   const wasLost = connection.get().state === "lost";
   try {
@@ -58,6 +62,8 @@ export async function retryNow(): Promise<void> {
   } catch {
     scheduleRetry();
     return;
+  } finally {
+    trying = false;
   }
   retryMs = FIRST_RETRY_MS;
   connection.set({ state: "online" });
@@ -71,15 +77,19 @@ export function checkAgain(): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
-  await logout();
-  sessionState.set({ phase: "signed-out" });
+  try {
+    await logout();
+    sessionState.set({ phase: "signed-out" });
+  } catch (error) {
+    showToast({ text: `You are still signed in: ${messageOf(error)}` });
+  }
 }
 
 export function startSession(): void {
   connectHooks({
     unauthorised: () => sessionState.set({ phase: "signed-out" }),
     unreachable: () => {
-      if (connection.get().state === "online") scheduleRetry();
+      if (connection.get().state === "online" && !trying) scheduleRetry();
     },
   });
   const hasten = (): void => {
