@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freehold.model.config import ModelConfig
@@ -78,4 +77,5 @@ class MTPModule(nn.Module):
 
     def logits(self, further_TD: Tensor) -> Tensor:
         """Scores of the token after the one that was fed in, (T, V) in float32."""
-        return F.linear(further_TD, self.shared_head.head.weight).float()
+        scores_TV: Tensor = self.shared_head.head(further_TD)
+        return scores_TV.float()

@@ -14,7 +14,6 @@ Shapes: T tokens, D hidden, V vocabulary.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freehold.model.attention import Attend
@@ -135,7 +134,8 @@ class Transformer(nn.Module):
 
     def logits(self, hidden_TD: Tensor) -> Tensor:
         """Scores of every token of the vocabulary to come next, (T, V) in float32."""
-        return F.linear(hidden_TD, self.lm_head.weight).float()
+        scores_TV: Tensor = self.lm_head(hidden_TD)
+        return scores_TV.float()
 
     def predict_further(
         self, depth: int, hidden_TD: Tensor, next_token_ids_T: Tensor, positions_T: Tensor, attend: Attend
