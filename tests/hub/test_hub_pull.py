@@ -396,3 +396,34 @@ def test_a_removed_model_is_gone_with_what_was_left_of_it(hub: HubServer, files:
     remove(NAME)
     assert resolve(NAME) is None
     assert [path.name for path in models_folder().iterdir()] == [f".lock-{NAME}"]
+
+
+def test_a_model_of_the_catalog_is_pulled_by_its_name(hub: HubServer, tmp_path: Path) -> None:
+    repository = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
+    folder = tiny_folder("qwen2", tmp_path / "tiny")
+    commit = hub.add(repository, {path.name: path.read_bytes() for path in folder.iterdir()})
+    pulled = pull("deepseek-r1-distill-qwen-1.5b")
+    assert pulled.name == "deepseek-r1-distill-qwen-1.5b"
+    assert resolve(f"hf:{repository}") == resolve(f"hf:{repository}@main") == pulled
+    assert resolve(f"hf:{repository}@{commit}") is None, "a pinned commit is a model of its own"
+    manifest = read_manifest(pulled)
+    assert manifest is not None
+    assert (manifest.chat_format, manifest.revision, manifest.context_length) == ("deepseek-r1", commit, 131072)
+    defaults = json.loads((pulled / "generation_config.json").read_text())
+    assert (defaults["temperature"], defaults["top_p"]) == (0.6, 0.95)
+    assert defaults["eos_token_id"] == json.loads((folder / "config.json").read_text())["eos_token_id"]
+
+
+def test_another_model_under_a_known_name_is_refused(hub: HubServer, files: dict[str, bytes]) -> None:
+    hub.add("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", files)
+    with pytest.raises(PullError, match="holds a LlamaForCausalLM; the catalog says Qwen2ForCausalLM"):
+        pull("deepseek-r1-distill-qwen-1.5b")
+    assert installed() == []
+
+
+def test_offline_mode_is_honoured(hub: HubServer, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add("org/tiny", files)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(PullError, match="HF_HUB_OFFLINE is set"):
+        pull("hf:org/tiny")
+    assert hub.requests == []

@@ -33,7 +33,7 @@ def models(context: typer.Context) -> None:
     for heading in ("Name", "Here", "Size", "Context", "Licence", "Source"):
         table.add_column(heading, justify="right" if heading in ("Size", "Context") else "left", overflow="fold")
     for name in sorted(here | dict(catalog.models), key=lambda name: (name not in here, name)):
-        row = _row(here.get(name), catalog.models.get(name))
+        row = _here(here[name]) if name in here else _known(catalog.models[name])
         table.add_row(clean_line(name), *(clean_line(cell) for cell in row), style=None if name in here else "dim")
     width = None if sys.stdout.isatty() else 160
     Console(markup=False, highlight=False, width=width).print(table)
@@ -51,17 +51,16 @@ def remove(name: Annotated[str, typer.Argument(help="The name of a model that is
     sys.stdout.write(f"{name} is removed.\n")
 
 
-def _row(here: InstalledModel | None, known: CatalogModel | None) -> tuple[str, str, str, str, str]:
-    manifest = here.manifest if here else None
-    size = "?"
-    if here is not None:
-        size = _gigabytes(here.size_bytes)
-    elif known is not None:
-        size = ("~" if known.size_approximate else "") + _gigabytes(known.size_bytes)
-    facts = manifest or known
-    if facts is None:
-        return "yes", size, "?", "not stated", "your own folder"
-    return "yes" if here else "", size, f"{facts.context_length:,}", facts.licence or "not stated", facts.source
+def _here(model: InstalledModel) -> tuple[str, ...]:
+    facts = model.manifest
+    context = f"{model.context_length:,}" if model.context_length else "?"
+    licence, source = (facts.licence, facts.source) if facts else (None, str(model.path))
+    return "yes", _gigabytes(model.size_bytes), context, licence or "not stated", source
+
+
+def _known(model: CatalogModel) -> tuple[str, ...]:
+    size = ("~" if model.size_approximate else "") + _gigabytes(model.size_bytes)
+    return "", size, f"{model.context_length:,}", model.licence, model.source
 
 
 def _gigabytes(size_bytes: int) -> str:

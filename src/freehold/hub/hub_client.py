@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 from huggingface_hub import get_token, hf_hub_url
+from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils._http import hf_raise_for_status
@@ -75,6 +76,8 @@ class HubClient:
     """One session with the hub; use it in a `with` statement."""
 
     def __init__(self) -> None:
+        if is_offline_mode():
+            raise PullError("HF_HUB_OFFLINE is set, so that the hub is not asked; unset it to pull a model.")
         self.endpoint = hub_endpoint()
         self._token = get_token()
         self._http = httpx2.Client(

@@ -6,12 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from freehold.errors import ModelNotFoundError
+from freehold.errors import ConfigError, ModelNotFoundError
 from freehold.hub.home import models_folder
 from freehold.hub.manifest import Manifest, read_manifest
 from freehold.hub.names import check_name
 from freehold.hub.progress import quiet
 from freehold.hub.staging import PARTIAL_PREFIX, locked
+from freehold.model.config import ModelConfig
 
 __all__ = ["InstalledModel", "installed", "installed_path", "remove"]
 
@@ -30,6 +31,16 @@ class InstalledModel:
         if self.manifest is not None:
             return self.manifest.size_bytes
         return sum(path.stat().st_size for path in self.path.iterdir() if path.is_file())
+
+    @property
+    def context_length(self) -> int | None:
+        """In tokens; None where its configuration cannot be read."""
+        if self.manifest is not None:
+            return self.manifest.context_length
+        try:
+            return ModelConfig.from_folder(self.path).context_length
+        except ConfigError:
+            return None
 
 
 def installed() -> list[InstalledModel]:

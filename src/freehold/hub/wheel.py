@@ -72,10 +72,10 @@ def _download(requirement: str, folder: Path, download_bytes: int | None, progre
         if process.returncode:
             log.seek(0)
             words = " ".join(log.read().split())[-600:]
-            raise PullError(
-                f"pip could not download {requirement}: {words} Check the network and pip's index settings, then run "
-                "it again."
-            )
+            remedy = "Check the network and pip's index settings, then run it again."
+            if "No module named pip" in words:
+                remedy = f"This Python has no pip: run `{sys.executable} -m ensurepip`, then the pull again."
+            raise PullError(f"pip could not download {requirement}: {words} {remedy}")
 
 
 def _bytes_in(folder: Path) -> int:
