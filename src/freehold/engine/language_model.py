@@ -35,6 +35,7 @@ from freehold.model.transformer import Transformer
 from freehold.model.weights import load_model
 from freehold.text.chat import ChatFormat, chat_format
 from freehold.text.tokenizer import Tokenizer
+from freehold.text.tools import ToolSyntax, tool_parser
 from freehold.types import Completion, Message, SamplingParams
 
 __all__ = ["LanguageModel", "choose_device", "choose_dtype"]
@@ -142,7 +143,8 @@ class LanguageModel:
         self.engine.check_tokens(ids)
         if len(ids) > self.config.context_length:
             raise ContextLengthError(
-                f"There are {len(ids):,} tokens; the model's context holds {self.config.context_length:,}.", param="prompt"
+                f"There are {len(ids):,} tokens; the model's context holds {self.config.context_length:,}.",
+                param="prompt",
             )
         tokens_T = torch.tensor(ids, device=self._device)
         positions_T = torch.arange(len(ids), device=self._device)
@@ -188,7 +190,9 @@ class LanguageModel:
             ContextLengthError: The conversation is too long.
         """
         params = with_changes(self.defaults, sampling)
-        return self._single(self.request(messages, params, thinking=thinking, tools=tools, budget=budget))
+        answer = self._single(self.request(messages, params, thinking=thinking, tools=tools, budget=budget))
+        syntax = self.chat_format.tool_syntax
+        return answer if not tools or syntax is None else _with_tool_calls(answer, syntax, tools)
 
     def stream(
         self,
@@ -238,12 +242,6 @@ class LanguageModel:
                 param="thinking",
                 code="unsupported_value",
             )
-        if thinking is False and chat.thinking == "always":
-            raise InvalidRequestError(
-                f"The model {self.name!r} always thinks before it answers; leave thinking on, or use another model.",
-                param="thinking",
-                code="unsupported_value",
-            )
         for field, value in (("budget", budget), ("answer_reserve", answer_reserve)):
             if value is not None and value < 0:
                 raise InvalidRequestError(f"{field} is {value}; it must be 0 or more.", param=field)
@@ -251,7 +249,8 @@ class LanguageModel:
             messages = [Message("user", messages)]
         prompt = chat.encode(messages, tools=tools, thinking=thinking)
         thinks: Thinking | None = None
-        if chat.tags is not None and thinking is not False and chat.thinking != "never":
+        if chat.tags is not None:
+            # also where it is not to think: should it do so all the same, that is no part of the answer
             thinks = Thinking(chat.tags.start, chat.tags.end, prompt.thinking_opened, budget, answer_reserve)
         if not params.ignore_eos:
             ends = {*params.stop_token_ids, *chat.stop_token_ids}
@@ -262,7 +261,7 @@ class LanguageModel:
             params=params,
             user=user,
             thinking=thinks,
-            visible_special_ids=getattr(chat, "visible_special_ids", frozenset()),
+            visible_special_ids=chat.visible_special_ids,
         )
 
     def collect(self, request: Request) -> list[Completion]:
@@ -291,6 +290,21 @@ class LanguageModel:
                 f"n is {request.params.n}; chat and generate give one answer. Use collect(request) for more.", param="n"
             )
         return self.collect(request)[0]
+
+
+def _with_tool_calls(answer: Completion, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]]) -> Completion:
+    """Tells the calls in an answer from its text."""
+    names = [str(tool["function"]["name"]) for tool in tools]
+    parser = tool_parser(syntax, names)
+    deltas = [parser.push(answer.text), parser.flush()]
+    calls = tuple(call for delta in deltas for call in delta.calls)
+    called = bool(calls) and answer.finish_reason == "stop"
+    return replace(
+        answer,
+        text="".join(delta.content for delta in deltas),
+        tool_calls=calls,
+        finish_reason="tool_calls" if called else answer.finish_reason,
+    )
 
 
 def choose_device(device: str | None) -> torch.device:

@@ -21,7 +21,8 @@ from freehold.engine.request import Request, Update
 from freehold.engine.sampler import Sampled
 from freehold.engine.stops import StopFilter
 from freehold.text.reasoning import ReasoningParser, ThinkTags
-from freehold.text.tokenizer import StreamDecoder, Tokenizer
+from freehold.text.stream import StreamDecoder
+from freehold.text.tokenizer import Tokenizer
 from freehold.types import FinishReason, TokenLogprob, Usage
 
 __all__ = ["OutputStream"]
