@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from freehold.serve.problems import HttpError, clean
 
 __all__ = ["parse_object", "read_body", "read_object"]
 
+BODY_SECONDS = 60
 _INLINE_BYTES = 64 * 1024
 _MAX_DIGITS = 40
 _BROKEN = "invalid_json"
@@ -45,7 +47,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     """Reads at most `max_bytes` of body.
 
     Raises:
-        HttpError: The body is larger, or the client hung up.
+        HttpError: The body is larger, takes longer than a minute, or the client hung up.
     """
     too_large = HttpError(
         413,
@@ -58,10 +60,18 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         raise too_large
     raw = bytearray()
     try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > max_bytes:
-                raise too_large
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > max_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise HttpError(
+            408,
+            f"The body did not arrive within {BODY_SECONDS} seconds.",
+            code="request_timeout",
+            headers={"Connection": "close"},
+        ) from None
     except ClientDisconnect:
         raise HttpError(400, "The body ended early.", code=_BROKEN) from None
     return bytes(raw)

@@ -97,13 +97,13 @@ class Gate:
         if len(hosts) != 1 or not self._hosts.allows(hosts[0]):
             raise HttpError(
                 403,
-                "This Host header is not served here; an operator adds a name with --allow-host.",
+                "This Host header is not served here; an operator adds a name with --allowed-host.",
                 code="host_not_allowed",
             )
         if origin is not None and origin not in self._origins and not _same_origin(origin, hosts[0]):
             raise HttpError(
                 403,
-                "Pages of this origin may not call the server; an operator adds one with --allow-origin.",
+                "Pages of this origin may not call the server; an operator adds one with --allowed-origin.",
                 code="origin_not_allowed",
             )
 

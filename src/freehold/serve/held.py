@@ -60,42 +60,49 @@ class HeldResponse(Response):
             Exception: Whatever the generator raised before anything was sent.
         """
         del scope
-        hung_up = asyncio.ensure_future(_hung_up(receive))
-        piece = asyncio.ensure_future(anext(self._pieces))
-        started = False
+        clock = asyncio.get_running_loop().time
+        sending = asyncio.Lock()
+        started, last = False, clock()
 
         async def deliver(data: bytes) -> None:
-            nonlocal started
-            if not started:
-                started = True
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            nonlocal started, last
+            async with sending:
+                if not started:
+                    started = True
+                    await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                last = clock()
 
+        async def produce() -> None:
+            try:
+                async for piece in self._pieces:
+                    await deliver(piece)
+            except Exception as error:
+                if not started:
+                    raise
+                log_failure(error, "answer")
+                await deliver(self.failure(error))
+
+        hung_up = asyncio.ensure_future(_hung_up(receive))
+        producer = asyncio.ensure_future(produce())
         try:
             while True:
-                await asyncio.wait({hung_up, piece}, timeout=self._silence, return_when=asyncio.FIRST_COMPLETED)
+                silence = max(0.0, last + self._silence - clock())
+                await asyncio.wait({hung_up, producer}, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
                 if hung_up.done():
                     return
-                if not piece.done():
+                if producer.done():
+                    producer.result()
+                    break
+                if sending.locked():
+                    last = clock()  # the client reads slowly: it has not been left without a sign
+                elif clock() - last >= self._silence:
                     await deliver(self.alive)
-                    continue
-                try:
-                    data = piece.result()
-                except StopAsyncIteration:
-                    break
-                except Exception as error:
-                    if not started:
-                        raise
-                    log_failure(error, "answer")
-                    await deliver(self.failure(error))
-                    break
-                await deliver(data)
-                piece = asyncio.ensure_future(anext(self._pieces))
             if not started:
                 await deliver(b"")
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            await _settle(piece)
+            await _settle(producer)
             await self._pieces.aclose()
             await _settle(hung_up)
 

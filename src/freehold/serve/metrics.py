@@ -49,7 +49,10 @@ class Metrics:
             registry=self.registry,
         )
         self.finished = Counter(
-            "freehold_answers", "Answers ended, by reason", ("model", "finish_reason"), registry=self.registry
+            "freehold_answers",
+            "Answers ended, by reason; left: the client went, or it failed",
+            ("model", "finish_reason"),
+            registry=self.registry,
         )
 
     def count_usage(self, model: str, usage: Usage) -> None:

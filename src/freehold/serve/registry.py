@@ -92,6 +92,12 @@ class Served:
     thinking: bool | None = None
 
     @property
+    def usable(self) -> bool:
+        """Whether the model can think, or not think, as the id asks."""
+        nature = self.model.chat_format.thinking
+        return self.thinking is None or nature == "optional" or (nature == "always") is self.thinking
+
+    @property
     def can_think(self) -> bool:
         """Whether the model thinks at all."""
         return bool(self.model.chat_format.thinking != "never")
@@ -164,8 +170,11 @@ class ModelRegistry:
         return [*self._models, *self._aliases]
 
     def listing(self) -> list[dict[str, Any]]:
-        """Every id as an OpenAI model object, the default model's first, with what it can do under `freehold`."""
-        return [self.describe(model_id) for model_id in self._ids()]
+        """Every id as an OpenAI model object, the default model's first, with what it can do under `freehold`.
+
+        Ids that ask for a way of thinking that their model does not have are left out: nothing could answer to them.
+        """
+        return [self.describe(served.id) for served in map(self.resolve, self._ids()) if served.usable]
 
     def describe(self, model_id: str) -> dict[str, Any]:
         """One id as an OpenAI model object.

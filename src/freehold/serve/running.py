@@ -76,26 +76,32 @@ async def updates(
     model = job.served.model
     begun = time.monotonic()
     started = False
+    open_answers = job.choices
     source = _merged(model.runner, job.requests)
-    async with contextlib.aclosing(source):
-        while True:
-            try:
-                if started:
-                    number, update = await anext(source)
-                else:
-                    number, update = await asyncio.wait_for(anext(source), start_timeout_seconds)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise OverloadedError(
-                    f"The request waited {start_timeout_seconds:g} seconds without a start; try again later."
-                ) from None
-            if not started:
-                started = True
-                metrics.first_token_seconds.labels(model.name).observe(time.monotonic() - begun)
-            if update.finish_reason is not None:
-                metrics.finished.labels(model.name, update.finish_reason).inc()
-            yield number * job.n + update.index, update
+    try:
+        async with contextlib.aclosing(source):
+            while True:
+                try:
+                    if started:
+                        number, update = await anext(source)
+                    else:
+                        number, update = await asyncio.wait_for(anext(source), start_timeout_seconds)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise OverloadedError(
+                        f"The request waited {start_timeout_seconds:g} seconds without a start; try again later."
+                    ) from None
+                if not started:
+                    started = True
+                    metrics.first_token_seconds.labels(model.name).observe(time.monotonic() - begun)
+                if update.finish_reason is not None:
+                    open_answers -= 1
+                    metrics.finished.labels(model.name, update.finish_reason).inc()
+                yield number * job.n + update.index, update
+    finally:
+        if open_answers:
+            metrics.finished.labels(model.name, "left").inc(open_answers)
 
 
 async def _merged(runner: Runner, requests: Sequence[Request]) -> AsyncGenerator[tuple[int, Update], None]:

@@ -19,7 +19,7 @@ import uvicorn
 
 from freehold.errors import ConfigError
 from freehold.serve.app import create_app, state_of
-from freehold.serve.logs import log_event, set_up_logging
+from freehold.serve.logs import log_event, log_failure, set_up_logging
 from freehold.serve.registry import ModelRegistry
 from freehold.serve.settings import ServeSettings
 from freehold.serve.state import AppState
@@ -153,8 +153,11 @@ class DrainingServer(uvicorn.Server):
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             host = socket.gethostname()
         url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-        token = self._state.accounts.new_signin(seconds=settings.signin_minutes * 60)
-        on_ready(Ready(url, f"{url}/auth?token={token}"))
+        try:
+            token = self._state.accounts.new_signin(seconds=settings.signin_minutes * 60)
+            on_ready(Ready(url, f"{url}/auth?token={token}"))
+        except Exception as error:  # the server answers all the same
+            log_failure(error, "start")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drains at the first signal, ends at the second. Runs in a signal handler."""

@@ -5,8 +5,10 @@ Which files there are is settled once at the start, so that no path of a request
 
 from __future__ import annotations
 
+import gzip
 import html
 import mimetypes
+import re
 from pathlib import Path
 
 from starlette.requests import Request
@@ -69,6 +71,7 @@ class StaticApp:
             for path in (root.rglob("*") if root.is_dir() else ())
             if path.is_file() and not path.is_symlink()
         }
+        self._packed: dict[str, bytes] = {}
 
     @property
     def built(self) -> bool:
@@ -81,7 +84,7 @@ class StaticApp:
             return None
         path = request.url.path.lstrip("/")
         if path in self._files:
-            return self._file(path)
+            return self._file(path, packed=_takes_gzip(request))
         root = path.split("/", 1)[0]
         if root in _API_ROOTS or path == "chat/completions" or path.startswith("chat/completions/"):
             return None
@@ -96,11 +99,21 @@ class StaticApp:
             )
         return self._file("index.html")
 
-    def _file(self, path: str) -> Response:
+    def _file(self, path: str, *, packed: bool = False) -> Response:
         file = self._files[path]
         media = _TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         forever = path.startswith("assets/")  # their names carry a hash of what they hold
         caching = "public, max-age=31536000, immutable" if forever else "no-cache"
-        return FileResponse(
-            file, media_type=media, headers={"Content-Security-Policy": APP_CSP, "Cache-Control": caching}
-        )
+        headers = {"Content-Security-Policy": APP_CSP, "Cache-Control": caching}
+        if forever and file.suffix in (".js", ".css"):
+            headers["Vary"] = "Accept-Encoding"
+            if packed:
+                if path not in self._packed:
+                    self._packed[path] = gzip.compress(file.read_bytes(), mtime=0)
+                return Response(self._packed[path], media_type=media, headers={**headers, "Content-Encoding": "gzip"})
+        return FileResponse(file, media_type=media, headers=headers)
+
+
+def _takes_gzip(request: Request) -> bool:
+    offers = [offer.replace(" ", "") for offer in request.headers.get("accept-encoding", "").split(",")]
+    return any(re.fullmatch(r"gzip(;q=(1|1\.0+|0\.\d*[1-9]\d*))?", offer) is not None for offer in offers)
