@@ -58,6 +58,16 @@ def test_mypy_strict_is_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+def test_the_type_checker_sees_what_load_gives(tmp_path: Path) -> None:
+    script = tmp_path / "user.py"
+    script.write_text(
+        "import freehold\n\nwith freehold.load('m') as model:\n    reveal_type(model.chat('Hello').text)\n"
+    )
+    done = run("-m", "mypy", "--strict", str(script))
+    assert 'Revealed type is "str"' in done.stdout.replace("builtins.", ""), done.stdout
+
+
 def imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -84,7 +94,7 @@ def test_no_source_unpickles_reports_home_or_runs_foreign_code(path: Path) -> No
         if isinstance(node, ast.Name | ast.Attribute):
             name = node.id if isinstance(node, ast.Name) else node.attr
             assert name not in {"eval", "exec"} or _is_method(node), f"line {node.lineno}: {name}"
-    # A rule may be set aside where that is needed, by its name and for one line; ruff and mypy report those that are not.
+    # A rule may be set aside where that is needed, by its name and for one line; ruff and mypy report idle ones.
     assert not re.search(r"# (type: ignore(?!\[)|noqa(?!: [A-Z]))", text), "a rule is set aside without its name"
 
 
