@@ -128,6 +128,27 @@ def _fingers_fit(page: Page) -> None:
     assert small == []
 
 
+def test_a_long_history_is_read_in_parts(open_app: OpenApp, start_server: StartServer) -> None:
+    app = open_app(start_server(FakeModel()))
+    app.sign_in()
+    app.page.evaluate(
+        """async () => {
+            const { csrf_token: token } = await (await fetch("/api/session")).json();
+            const headers = { "X-CSRF-Token": token, "Content-Type": "application/json" };
+            for (let n = 0; n < 60; n += 1) {
+                await fetch("/api/chats", { method: "POST", headers, body: JSON.stringify({ title: `Chat ${n}` }) });
+            }
+        }"""
+    )
+    app.page.reload()
+    expect(app.chats).to_have_count(50)
+    expect(app.chats.first).to_contain_text("Chat 59")
+    app.page.get_by_role("button", name="Show older chats").click()
+    expect(app.chats).to_have_count(60)
+    expect(app.chats.last).to_contain_text("Chat 0")
+    expect(app.page.get_by_role("button", name="Show older chats")).to_have_count(0)
+
+
 def test_the_theme_is_kept_and_wins_over_the_system(open_app: OpenApp, start_server: StartServer) -> None:
     app = open_app(start_server(FakeModel()))
     app.sign_in()
