@@ -107,13 +107,17 @@ def test_a_second_signal_ends_at_once(process: subprocess.Popen[str]) -> None:
     reader.join()
 
 
-def test_it_listens_on_one_socket_alone_and_the_link_works(process: subprocess.Popen[str]) -> None:
+def test_it_listens_on_one_socket_alone_talks_to_nobody_else_and_the_link_works(process: subprocess.Popen[str]) -> None:
     url, link = started(process)
     listening = [c.laddr for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
     assert [(address.ip, f"http://127.0.0.1:{address.port}") for address in listening] == [("127.0.0.1", url)]
     with httpx.Client(trust_env=False) as client:
         assert client.get(link).status_code == 303
         assert client.get(f"{url}/api/session").json()["user"]["name"] == "owner"
+        with client.stream("POST", f"{url}/v1/chat/completions", json=ASK) as answer:
+            next(answer.iter_lines())
+            connections = psutil.Process(process.pid).net_connections()
+    assert {c.raddr.ip for c in connections if c.raddr} == {"127.0.0.1"}
 
 
 def test_answers_that_take_too_long_are_cut_at_the_end(tmp_path: Path) -> None:
