@@ -1,5 +1,5 @@
-import { memo, type ReactNode } from "react";
-import { MAX_MARKDOWN_CHARS, parseBlocks, type Token } from "./parse";
+import { memo, type ReactNode, useMemo, useState } from "react";
+import { GrowingText, MAX_MARKDOWN_CHARS, parseBlocks, type Token } from "./parse";
 import { renderTokens } from "./render";
 
 export interface MarkdownProps {
@@ -10,8 +10,13 @@ export interface MarkdownProps {
 
 /** Markdown as React elements. Only blocks whose source changed are rendered again while an answer streams. */
 export default function MarkdownBody({ text, streaming = false }: MarkdownProps): ReactNode {
-  if (text.length > MAX_MARKDOWN_CHARS) return <div className="md-plain">{text}</div>;
-  const blocks = parseBlocks(text);
+  const [growing] = useState(() => new GrowingText());
+  const blocks = useMemo(() => {
+    if (text.length > MAX_MARKDOWN_CHARS) return null;
+    const lines = text.replace(/\r\n?/g, "\n");
+    return streaming ? growing.blocks(lines) : parseBlocks(lines);
+  }, [text, streaming, growing]);
+  if (blocks === null) return <div className="md-plain">{text}</div>;
   return blocks.map((block, index) => (
     <MarkdownBlock
       // biome-ignore lint/suspicious/noArrayIndexKey: blocks have no identity but their place, and text only grows.

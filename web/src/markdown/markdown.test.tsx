@@ -1,9 +1,10 @@
+import { readFileSync } from "node:fs";
 import { renderToStaticMarkup } from "react-dom/server";
 import { describe, expect, it } from "vitest";
 import { languageOf } from "./languages";
 import { safeHref } from "./links";
 import MarkdownBody from "./MarkdownBody";
-import { MAX_MARKDOWN_CHARS, parseBlocks } from "./parse";
+import { type Block, GrowingText, MAX_MARKDOWN_CHARS, parseBlocks } from "./parse";
 
 const html = (text: string): string => renderToStaticMarkup(<MarkdownBody text={text} />);
 
@@ -136,6 +137,54 @@ describe("blocks", () => {
     const [before] = parseBlocks("[a][b]\n\nx");
     const [after] = parseBlocks("[a][b]\n\n[b]: https://example.org/");
     expect(after?.source).not.toBe(before?.source);
+  });
+});
+
+describe("a growing text", () => {
+  const shape = (blocks: Block[]): string[] =>
+    blocks.map(
+      (block) => `${block.start} ${block.source} ${block.tokens.map((token) => token.type + token.content)}`,
+    );
+  const read = (name: string): string =>
+    readFileSync(new URL(`../../dev/answers/${name}.md`, import.meta.url), "utf8");
+
+  it.each([
+    ["a rich answer", read("rich")],
+    ["a hostile answer", read("hostile")],
+    ["lists that go on after a gap", "1. a\n\n2. b\n\n   c\n\n\n- d\n\n  e\n\nf\n\n- g\n"],
+    ["formulas over blank lines", "a\n\nb\n\n\\[\nx\n\ny\n\nz\n\\]\n\nc\n\n$$\nx\n\ny\n$$\n\nd\n\ne"],
+    [
+      "definitions at the end",
+      "[a] and [b]\n\nc\n\nd\n\n[a]: https://a.example/\n[b]: https://b.example/\n\ne\n\nf",
+    ],
+    [
+      "setext headings, tables and fences",
+      "a\n===\n\nb\n---\n|a|b|\n|-|-|\n|1|2|\n```\nx\n\n```\n> q\nlazy\n\n    code\n\n    more",
+    ],
+  ])("gives at every length what parsing afresh gives: %s", (_, text) => {
+    const growing = new GrowingText();
+    for (let end = 1; end <= text.length; end += 1) {
+      const part = text.slice(0, end);
+      expect(shape(growing.blocks(part))).toEqual(shape(parseBlocks(part)));
+    }
+  });
+
+  it("costs little for each token of a long answer", () => {
+    const growing = new GrowingText();
+    let text = read("rich").repeat(60);
+    growing.blocks(text);
+    const before = performance.now();
+    for (let token = 0; token < 200; token += 1) {
+      text += token % 20 === 19 ? "\n\n" : " word";
+      growing.blocks(text);
+    }
+    expect((performance.now() - before) / 200).toBeLessThan(8);
+  });
+
+  it("takes another text as well", () => {
+    const growing = new GrowingText();
+    growing.blocks("a\n\nb\n\nc\n\nd");
+    expect(shape(growing.blocks("x\n\ny"))).toEqual(shape(parseBlocks("x\n\ny")));
   });
 });
 
