@@ -20,13 +20,16 @@ from tests.support.live_server import live_server
 
 ASK = {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 
+WORDS = 30
+"""How many words the process's model answers; it takes twenty a second."""
+
 PROGRAM = """
 import sys
 from pathlib import Path
 from freehold.serve import ModelRegistry, ServeSettings, run_server
 from tests.support.fake_model import FakeModel, Wait
 
-model = FakeModel(script=["word ", Wait(0.05)] * 30)
+model = FakeModel(script=["word ", Wait(0.05)] * int(sys.argv[2]))
 settings = ServeSettings(port=0, database=Path(sys.argv[1]) / "f.db")
 run_server(ModelRegistry([model]), settings, on_ready=lambda ready: print(ready.url, ready.sign_in_url, flush=True))
 print("ended", flush=True)
@@ -34,10 +37,12 @@ print("ended", flush=True)
 
 
 @pytest.fixture
-def process(tmp_path: Path, repository: Path) -> Iterator[subprocess.Popen[str]]:
+def process(tmp_path: Path, repository: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """A server whose model answers thirty words, or as many as the test is parametrised with."""
+    words = str(getattr(request, "param", WORDS))
     with (tmp_path / "log").open("w") as log:
         running = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path)],
+            [sys.executable, "-c", PROGRAM, str(tmp_path), words],
             cwd=repository,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -80,7 +85,7 @@ def test_sigterm_lets_answers_finish_and_takes_no_more(process: subprocess.Popen
         reader.join()
     for text in texts:
         assert text.endswith("data: [DONE]\n\n")
-        assert text.count("word ") == 30
+        assert text.count("word ") == WORDS
     assert process.wait(10) == 0
     assert process.stdout is not None
     assert process.stdout.read().strip() == "ended"
@@ -89,6 +94,7 @@ def test_sigterm_lets_answers_finish_and_takes_no_more(process: subprocess.Popen
     assert "failure" not in events
 
 
+@pytest.mark.parametrize("process", [1000], indirect=True)
 def test_a_second_signal_ends_at_once(process: subprocess.Popen[str]) -> None:
     url, _ = started(process)
 
@@ -103,7 +109,7 @@ def test_a_second_signal_ends_at_once(process: subprocess.Popen[str]) -> None:
     time.sleep(0.1)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert process.wait(1.2) == 0
+    assert process.wait(15) == 0
     reader.join()
 
 
@@ -115,7 +121,8 @@ def test_it_listens_on_one_socket_alone_talks_to_nobody_else_and_the_link_works(
         assert client.get(link).status_code == 303
         assert client.get(f"{url}/api/session").json()["user"]["name"] == "owner"
         with client.stream("POST", f"{url}/v1/chat/completions", json=ASK) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()
+            next(lines)
             connections = psutil.Process(process.pid).net_connections()
     assert {c.raddr.ip for c in connections if c.raddr} == {"127.0.0.1"}
 
