@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from freehold.errors import WeightsError
+from freehold.model import checkpoint
 from freehold.model.attention import DenseAttend
 from freehold.model.fp8 import dequantise_blocks, scale_shape
 from freehold.model.weights import load_model
@@ -45,7 +46,8 @@ def test_every_number_is_multiplied_with_its_blocks_scale(rows: int, columns: in
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(rows, columns, generator=generator).to(torch.float8_e4m3fn)
     scales = torch.rand(scale_shape((rows, columns), block), generator=generator)
-    ours = dequantise_blocks(weight, scales, block, torch.float32)
+    ours = torch.empty(rows, columns)
+    dequantise_blocks(weight, scales, block, ours)
     for i in range(rows):
         for j in range(columns):
             assert float(ours[i, j]) == float(weight[i, j].float() * scales[i // block[0], j // block[1]])
@@ -55,8 +57,8 @@ def test_published_block_size_with_ragged_edges():
     weight = torch.randn(300, 200, generator=torch.Generator().manual_seed(0))
     stored, scales = quantised(weight, (128, 128))
     assert scales.shape == (3, 2)
-    restored = dequantise_blocks(stored, scales, (128, 128), torch.bfloat16)
-    assert restored.dtype == torch.bfloat16
+    restored = torch.empty(300, 200, dtype=torch.bfloat16)
+    dequantise_blocks(stored, scales, (128, 128), restored)
     torch.testing.assert_close(restored.float(), weight, rtol=0.08, atol=0.02)
 
 
@@ -81,7 +83,13 @@ def set_config(folder: Path, **fields: object) -> None:
     (folder / "config.json").write_text(json.dumps(config | fields))
 
 
-def test_a_quantised_folder_loads_as_what_it_stands_for(fp8_folder: tuple[Path, dict[str, Tensor]], tmp_path: Path):
+@pytest.mark.parametrize("window", [16 * 2**20, 1500])
+def test_a_quantised_folder_loads_as_what_it_stands_for(
+    fp8_folder: tuple[Path, dict[str, Tensor]], tmp_path: Path, window: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where the file is read in windows so small that matrices are cut, at multiples of a block."""
+    monkeypatch.setattr(checkpoint, "_MIN_WINDOW_BYTES", window)
+    monkeypatch.setattr(checkpoint, "_WINDOWS_PER_FILE", 10**9)
     folder, expected = fp8_folder
     model = load_model(folder, torch.float32)
     for name, tensor in model.state_dict().items():

@@ -50,7 +50,7 @@ print(json.dumps({"peak": peak - before, "weights": weights}))
 
 
 def write(folder: Path, stored: str) -> None:
-    """A model of 159 million parameters, 318 MB in bfloat16; its numbers are zeros, so that the file is made at once."""
+    """A model of 159 million parameters, 318 MB in bfloat16; all zeros, so that the file is made at once."""
     with torch.device("meta"):
         shapes = {name: list(t.shape) for name, t in Transformer(ModelConfig.from_dict(CONFIG)).state_dict().items()}
     config = dict(CONFIG)

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from freehold.model.attention import DenseAttend
 from freehold.model.config import ModelConfig
 from freehold.model.transformer import Transformer
+from tests.model.test_config import V2_LITE, V3
 from tests.support.tiny_models import KINDS, tiny_folder
 
 
@@ -92,6 +93,26 @@ def test_no_such_prediction_module():
     model = Transformer.random(config, seed=0)
     with pytest.raises(IndexError):
         model.predict_further(0, torch.zeros(1, 8), torch.tensor([1]), torch.tensor([0]), DenseAttend([1]))
+
+
+@pytest.mark.parametrize(
+    ("published", "billions", "with_mtp"),
+    [
+        pytest.param(V2_LITE, 15.71, 15.71, id="V2-Lite"),
+        pytest.param(V3, 671.03, 684.49, id="V3", marks=pytest.mark.slow),
+    ],
+)
+def test_published_models_have_as_many_parameters_as_reported(published: dict, billions: float, with_mtp: float):
+    """DeepSeek-V3's README_WEIGHTS: 671B without and 685B with the MTP module; V2-Lite's card: 15.7B."""
+    with torch.device("meta"):
+        model = Transformer(ModelConfig.from_dict(published))
+    sizes = {name: tensor.numel() for name, tensor in model.state_dict().items()}
+    biases = sum(size for name, size in sizes.items() if name.endswith("e_score_correction_bias"))
+    assert (sum(sizes.values()) - biases) / 1e9 == pytest.approx(with_mtp, abs=0.01)
+    further = f"model.layers.{model.config.num_hidden_layers}."
+    assert sum(s for name, s in sizes.items() if not name.startswith(further)) / 1e9 == pytest.approx(
+        billions, abs=0.01
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

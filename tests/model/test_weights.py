@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from freehold.errors import ConfigError, FreeholdError, WeightsError
+from freehold.model import checkpoint
 from freehold.model.weights import load_model
 from tests.support.tiny_models import KINDS, tiny_folder
 
@@ -264,3 +265,18 @@ def test_code_that_comes_with_a_model_never_runs(folder: Path, tmp_path: Path):
     script = "import sys; from freehold.model import load_model; load_model(sys.argv[1])"
     subprocess.run([sys.executable, "-c", script, str(folder)], check=True, cwd=folder)
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("window", [500, 10_000])
+@pytest.mark.parametrize("kind", ["deepseek_v3", "llama"])
+def test_tensors_larger_than_a_window_are_read_in_bands(
+    kind: str, window: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tiny_folder(kind, tmp_path, tokenizer=False)
+    if kind == "llama":
+        rewrite(folder, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].clone()}))
+    published = load_file(folder / FILE)
+    monkeypatch.setattr(checkpoint, "_MIN_WINDOW_BYTES", window)
+    monkeypatch.setattr(checkpoint, "_WINDOWS_PER_FILE", 10**9)
+    loaded = load_model(folder, torch.float32).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in published.items())

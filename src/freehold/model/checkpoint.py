@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -18,13 +18,13 @@ from torch import Tensor
 from freehold.errors import ConfigError, WeightsError
 from freehold.model.fields import read_json_object
 
-__all__ = ["Checkpoint", "TensorInfo", "list_some"]
+__all__ = ["Checkpoint", "Piece", "TensorInfo", "list_some"]
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1}
-_MIN_WINDOW_BYTES = 32 * 2**20
+_MIN_WINDOW_BYTES = 16 * 2**20
 _WINDOWS_PER_FILE = 256
 
 
@@ -43,6 +43,15 @@ class TensorInfo:
         for side in self.shape:
             count *= side
         return count * _BYTES.get(self.dtype, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of a tensor from `start` on (all of them, unless it is large), as a view of a memory map: copy it."""
+
+    name: str
+    start: int
+    tensor: Tensor
 
 
 class Checkpoint:
@@ -64,17 +73,29 @@ class Checkpoint:
         for file, promised in files.items():
             self._read_header(file, promised)
 
-    def read(self, names: set[str]) -> Iterator[tuple[str, Tensor]]:
-        """Yields the named tensors in the order of the files. Each is a view of a memory map: copy it, do not keep it.
+    def read(self, names: set[str], row_multiple: int = 1) -> Iterator[Piece]:
+        """Yields the named tensors in the order of the files, piece by piece.
 
-        The map is dropped after every window of a file (32 MiB, or 1/256 of a larger file), so that pages already read
+        The map is dropped after every window of a file (16 MiB, or 1/256 of a larger file), so that pages already read
         do not count against this process.
+
+        Args:
+            names: Tensors that the checkpoint has.
+            row_multiple: Large tensors are cut at multiples of this many rows only.
         """
         for file, order in self._order.items():
-            for window in _windows([name for name in order if name in names], self.tensors, file.stat().st_size):
+            limit = max(_MIN_WINDOW_BYTES, file.stat().st_size // _WINDOWS_PER_FILE)
+            spans = [
+                span
+                for name in order
+                if name in names
+                for span in _spans(name, self.tensors[name], limit, row_multiple)
+            ]
+            for window in _windows(spans, limit):
                 with _opened(file) as reader:
-                    for name in window:
-                        yield name, reader.get_tensor(name)
+                    for span in window:
+                        whole = reader.get_tensor(span.name)
+                        yield Piece(span.name, span.start, whole[span.start : span.stop] if whole.ndim else whole)
 
     def _read_header(self, file: Path, promised: set[str] | None) -> None:
         with _opened(file) as reader:
@@ -156,15 +177,31 @@ def _opened(file: Path) -> Iterator[Any]:
         raise WeightsError(f"{file} cannot be read: {error}.") from error
 
 
-def _windows(names: list[str], tensors: dict[str, TensorInfo], file_bytes: int) -> Iterator[list[str]]:
-    limit = max(_MIN_WINDOW_BYTES, file_bytes // _WINDOWS_PER_FILE)
-    window: list[str] = []
+class _Span(NamedTuple):
+    name: str
+    start: int
+    stop: int
+    nbytes: int
+
+
+def _spans(name: str, info: TensorInfo, limit: int, row_multiple: int) -> Iterator[_Span]:
+    """Cuts a tensor into bands of rows of about `limit` bytes."""
+    rows = info.shape[0] if info.shape else 1
+    row_bytes = max(info.nbytes // max(rows, 1), 1)
+    band = max(limit // row_bytes // row_multiple, 1) * row_multiple
+    for start in range(0, max(rows, 1), band):
+        stop = min(start + band, rows)
+        yield _Span(name, start, stop, (stop - start) * row_bytes)
+
+
+def _windows(spans: list[_Span], limit: int) -> Iterator[list[_Span]]:
+    window: list[_Span] = []
     used = 0
-    for name in names:
-        if window and used + tensors[name].nbytes > limit:
+    for span in spans:
+        if window and used + span.nbytes > limit:
             yield window
             window, used = [], 0
-        window.append(name)
-        used += tensors[name].nbytes
+        window.append(span)
+        used += span.nbytes
     if window:
         yield window

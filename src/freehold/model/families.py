@@ -29,7 +29,7 @@ _MAX_WIDTH = 2**20
 _MAX_HEADS = 2**14
 _MAX_LAYERS = 1024
 _MAX_EXPERTS = 2**12
-_MAX_EXPERT_MODULES = 2**17
+_MAX_EXPERT_MODULES = 2**15
 MAX_POSITIONS = 2**21
 _MAX_VOCAB = 2**22
 
@@ -46,7 +46,7 @@ def read_config(config: Mapping[str, Any], generation_eos: Any = None) -> dict[s
     """
     architecture = _architecture(config)
     fields = Fields(config)
-    _refuse_unimplemented(config, fields)
+    _refuse_unimplemented(config, fields, architecture)
     positions = fields.integer("max_position_embeddings", 1, MAX_POSITIONS)
     common: dict[str, Any] = {
         "architecture": architecture,
@@ -87,7 +87,7 @@ def _architecture(config: Mapping[str, Any]) -> Architecture:
     )
 
 
-def _refuse_unimplemented(config: Mapping[str, Any], fields: Fields) -> None:
+def _refuse_unimplemented(config: Mapping[str, Any], fields: Fields, architecture: Architecture) -> None:
     activation = config.get("hidden_act", "silu")
     if activation != "silu":
         raise ConfigError(f"hidden_act is {activation!r}; the families offered here use silu only.")
@@ -97,7 +97,8 @@ def _refuse_unimplemented(config: Mapping[str, Any], fields: Fields) -> None:
     layer_types = config.get("layer_types") or []
     if not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types):
         raise ConfigError(f"layer_types is {layer_types!r}; only full_attention is implemented.")
-    if config.get("use_sliding_window") is None and config.get("sliding_window") is not None:
+    switched = architecture in ("Qwen2ForCausalLM", "Qwen3ForCausalLM")  # theirs counts only if switched on, above
+    if not switched and config.get("sliding_window") is not None:
         raise ConfigError(f"sliding_window is {config['sliding_window']!r}; sliding windows are not implemented.")
 
 

@@ -29,7 +29,7 @@ def gqa(q_BTHd: Tensor, k_BSGd: Tensor, v_BSGd: Tensor, mask_BTS: Tensor | None,
         k_BSGd: Keys, likewise.
         v_BSGd: Values.
         mask_BTS: True where a query may see a key (T or B may be 1 to be shared); None means causal, with T = S. Rows
-            that see nothing have no meaning.
+            that see nothing have no meaning; keys and values that nobody sees must still be finite.
         scale: Of the products before the softmax.
 
     Returns:
@@ -38,11 +38,11 @@ def gqa(q_BTHd: Tensor, k_BSGd: Tensor, v_BSGd: Tensor, mask_BTS: Tensor | None,
     Source: GQA (arXiv 2305.13245), section 2.2.
     """
     batch, queries, heads, size = q_BTHd.shape
-    keys, groups = k_BSGd.shape[1:3]
+    groups = k_BSGd.shape[2]
     k_BGSd, v_BGSd = k_BSGd.transpose(1, 2), v_BSGd.transpose(1, 2)
-    if queries == 1 and keys > 1 and mask_BTS is not None:
+    if queries == 1 and mask_BTS is not None:
         # One token per sequence: the heads of a group are rows against the same keys, which are then never repeated.
-        rows = q_BTHd.view(batch, groups, heads // groups, size)
+        rows = q_BTHd.reshape(batch, groups, heads // groups, size)
         out = F.scaled_dot_product_attention(rows, k_BGSd, v_BGSd, attn_mask=mask_BTS[:, None], scale=scale)
         return out.reshape(batch, 1, heads, -1)
     out = F.scaled_dot_product_attention(

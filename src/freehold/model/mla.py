@@ -45,7 +45,7 @@ def mla_naive(
         q_rope_BTHr: The part of each query with rotary embedding applied.
         latent_BSL: Normalised latents (C) followed by the shared rotary key (r).
         mask_BTS: True where a query may see a key (T or B may be 1 to be shared); None means causal, with T = S. Rows
-            that see nothing have no meaning.
+            that see nothing have no meaning; latents that nobody sees must still be finite.
         w_uk_HnC: Up-projection to keys, by head.
         w_uv_HvC: Up-projection to values, by head.
         scale: Of the products before the softmax, YaRN's correction included.

@@ -61,13 +61,7 @@ def load_model(
     if config.tie_word_embeddings:
         del wanted[_HEAD]
     quantised = _check(config, checkpoint, wanted)
-    scales = {name: tensor.clone() for name, tensor in checkpoint.read({name + _SCALE_SUFFIX for name in quantised})}
-    loaded: dict[str, Tensor] = {}
-    for name, tensor in checkpoint.read(set(wanted)):
-        target = wanted[name].dtype
-        if name in quantised and config.fp8_block is not None:
-            tensor = dequantise_blocks(tensor, scales[name + _SCALE_SUFFIX], config.fp8_block, target)
-        loaded[name] = tensor.to(device=device or "cpu", dtype=target, copy=name not in quantised)
+    loaded = _read(config, checkpoint, wanted, quantised, torch.device(device or "cpu"))
     if config.tie_word_embeddings:
         _check_tied_head(checkpoint, loaded[_EMBEDDING])
         loaded[_HEAD] = loaded[_EMBEDDING]
@@ -77,6 +71,28 @@ def load_model(
     _share_copies(model)
     model.rope.to(device)
     return model.requires_grad_(False).eval()
+
+
+def _read(
+    config: ModelConfig, checkpoint: Checkpoint, wanted: dict[str, Tensor], quantised: set[str], device: torch.device
+) -> dict[str, Tensor]:
+    """Copies every wanted tensor into memory of our own, in the type of its counterpart in `wanted`."""
+    block = config.fp8_block or (1, 1)
+    scales: dict[str, Tensor] = {}
+    for piece in checkpoint.read({name + _SCALE_SUFFIX for name in quantised}):
+        name = piece.name.removesuffix(_SCALE_SUFFIX)
+        scales[name] = torch.cat((scales[name], piece.tensor)) if name in scales else piece.tensor.clone()
+    loaded: dict[str, Tensor] = {}
+    for piece in checkpoint.read(set(wanted), row_multiple=block[0]):
+        model = wanted[piece.name]
+        if piece.name not in loaded:
+            loaded[piece.name] = torch.empty(model.shape, dtype=model.dtype, device=device)
+        rows = loaded[piece.name][piece.start : piece.start + len(piece.tensor)]
+        if piece.name in quantised:
+            dequantise_blocks(piece.tensor, scales[piece.name][piece.start // block[0] :], block, rows)
+        else:
+            rows.copy_(piece.tensor)
+    return loaded
 
 
 def _without_absent_mtp(config: ModelConfig, checkpoint: Checkpoint) -> ModelConfig:
@@ -146,12 +162,15 @@ def _check_tied_head(checkpoint: Checkpoint, embedding: Tensor) -> None:
     """A head stored beside a tied embedding is a copy of it, and otherwise a mistake that must not pass."""
     if _HEAD not in checkpoint.tensors:
         return
-    for _, head in checkpoint.read({_HEAD}):
-        if head.shape != embedding.shape or not torch.equal(head.to(embedding.dtype), embedding.cpu()):
-            raise WeightsError(
-                f"config.json ties the head to the embedding, but {_HEAD} in {checkpoint.folder} differs from "
-                f"{_EMBEDDING}; set tie_word_embeddings to false if the head is meant."
-            )
+    is_copy = checkpoint.tensors[_HEAD].shape == tuple(embedding.shape) and all(
+        torch.equal(piece.tensor.to(embedding), embedding[piece.start : piece.start + len(piece.tensor)])
+        for piece in checkpoint.read({_HEAD})
+    )
+    if not is_copy:
+        raise WeightsError(
+            f"config.json ties the head to the embedding, but {_HEAD} in {checkpoint.folder} differs from it; "
+            "set tie_word_embeddings to false if the head is meant."
+        )
 
 
 def _share_copies(model: Transformer) -> None:
