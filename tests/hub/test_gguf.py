@@ -152,7 +152,7 @@ def test_no_damaged_byte_of_a_header_crashes_the_reader(tmp_path: Path) -> None:
     header = len(whole) - 4096
     draw = random.Random(0)
     refused = 0
-    for _ in range(1500):
+    for _ in range(600):
         data = bytearray(whole)
         for _ in range(draw.randint(1, 3)):
             data[draw.randrange(header)] = draw.choice((0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)))
@@ -160,7 +160,7 @@ def test_no_damaged_byte_of_a_header_crashes_the_reader(tmp_path: Path) -> None:
             opened(bytes(data[: draw.choice((len(data), header + 100, draw.randrange(header)))]), tmp_path)
         except WeightsError:
             refused += 1
-    assert refused > 1000
+    assert refused > 400
 
 
 def test_an_honest_file_is_read_as_the_gguf_package_reads_it(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from freehold.hub.hub_client import HubClient, check_address, hub_endpoint
 from freehold.hub.manifest import read_manifest
 from freehold.hub.pull import ensure, installed, pull, remove, resolve
 from freehold.hub.staging import PARTIAL_PREFIX
+from tests.support.gguf_files import gguf_from_folder
 from tests.support.hub_server import HubServer
 from tests.support.tiny_models import tiny_folder
 
@@ -32,6 +33,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return published | {
         "README.md": b"# tiny",
         "LICENSE": b"as you like",
+        "LICENSE (1).txt": b"an odd name",
+        "license.py": b"open('/tmp/ran', 'w')",
         "modeling_tiny.py": b"open('/tmp/ran', 'w')",
         "pytorch_model.bin": b"a pickle",
         "original/consolidated.00.pth": b"another",
@@ -66,6 +69,8 @@ def test_a_pull_writes_a_checked_folder(hub: HubServer, files: dict[str, bytes])
     assert kept == set(files) - {
         "README.md",
         "modeling_tiny.py",
+        "license.py",
+        "LICENSE (1).txt",
         "pytorch_model.bin",
         "original/consolidated.00.pth",
         "consolidated.safetensors",
@@ -427,3 +432,21 @@ def test_offline_mode_is_honoured(hub: HubServer, files: dict[str, bytes], monke
     with pytest.raises(PullError, match="HF_HUB_OFFLINE is set"):
         pull("hf:org/tiny")
     assert hub.requests == []
+
+
+def test_a_name_that_is_taken_by_another_source_is_told(
+    hub: HubServer, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.add("org/tiny", files)
+    pull(gguf_from_folder(tiny_folder("llama", tmp_path / "tiny"), tmp_path / "org--tiny.gguf"))
+    with pytest.raises(
+        PullError, match=r"org--tiny is taken by a model from file:.*, not hf:org/tiny; remove that one"
+    ):
+        pull("hf:org/tiny")
+
+
+def test_an_endless_answer_is_cut_off(hub: HubServer, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add("org/tiny", files)
+    monkeypatch.setattr("freehold.hub.hub_client.MAX_ANSWER_BYTES", 100)
+    with pytest.raises(PullError, match="longer than 100 bytes"):
+        pull("hf:org/tiny")

@@ -63,6 +63,9 @@ def test_plain_names_pass() -> None:
     ):
         assert check_name(name) == check_file_name(name) == name
     assert check_repository("deepseek-ai/DeepSeek-V3.1") == "deepseek-ai/DeepSeek-V3.1"
+    for repository in ("org/a--b", "org/" + "x" * 95):
+        with pytest.raises(PullError, match="at most 96 characters and no '--'"):
+            check_repository(repository)
     for revision in ("main", "v1.0", "refs/pr/1", "a" * 40):
         assert check_revision(revision) == revision
     for revision in ("../main", "a..b", "/main", "a b", "", "a%2f"):

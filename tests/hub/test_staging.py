@@ -30,6 +30,7 @@ def finish(stage: Stage) -> Path:
         architecture="LlamaForCausalLM",
         chat_format=None,
         context_length=1,
+        checked={},
         progress=quiet,
     )
 

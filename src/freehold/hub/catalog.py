@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 from freehold.errors import ConfigError, PullError
 from freehold.hub.home import home
-from freehold.hub.names import check_name
+from freehold.hub.names import check_name, check_repository, check_revision
 
 __all__ = ["DEFAULT_MODEL", "Catalog", "CatalogModel", "WheelMember", "load_catalog"]
 
@@ -86,6 +86,12 @@ class CatalogModel:
             raise ConfigError(
                 f"catalog: {self.name}.source is {self.source!r}; write hf:org/repo or wheel:PROJECT==VERSION."
             )
+        try:
+            check_revision(self.revision)
+            if self.source.startswith("hf:"):
+                check_repository(self.source.removeprefix("hf:"))
+        except PullError as error:
+            raise ConfigError(f"catalog: {self.name}: {error}") from error
         if self.source.startswith("wheel:") and self.wheel_member is None:
             raise ConfigError(
                 f"catalog: {self.name} comes from a wheel; member, member_bytes and sha256 must be given."
@@ -158,8 +164,8 @@ def _model(where: str, name: str, table: Any) -> CatalogModel:
     missing = required - set(table) - {"name"}
     if unknown or missing:
         raise ConfigError(
-            f"{where}: models.{name} has the unknown key {min(unknown)!r}; known are {', '.join(sorted(hints))}, "
-            "sampling."
+            f"{where}: models.{name} has the unknown key {min(unknown)!r}; "
+            f"known are {', '.join(sorted(hints))}, sampling."
             if unknown
             else f"{where}: models.{name} lacks {', '.join(sorted(missing))}."
         )

@@ -128,8 +128,8 @@ class GgufFile:
                 values = dequantize(block, tensor.kind)
             except NotImplementedError as error:
                 raise WeightsError(
-                    f"Tensor {name} of {self.path.name} is stored as {tensor.kind.name}, which cannot be de-quantised "
-                    "here; "
+                    f"Tensor {name} of {self.path.name} is stored as "
+                    f"{tensor.kind.name}, which cannot be de-quantised here; "
                     "use a file in F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0 or Q4_1."
                 ) from error
             yield np.asarray(values, dtype=np.float32).reshape(-1, width)
@@ -232,8 +232,8 @@ class _Header:
         kind = int(self._scalar(4, f"the item type of {key!r}"))
         if kind != _STRING and kind not in _SCALARS:
             raise self._bad(
-                f"the items of {key!r} have type {kind}; strings and scalars (0 to 8, 10 to 12) are read, not nested "
-                "arrays"
+                f"the items of {key!r} have type {kind}; strings and scalars (0 to "
+                "8, 10 to 12) are read, not nested arrays"
             )
         size = 8 if kind == _STRING else struct.calcsize(_SCALARS[kind])
         length = int(self._scalar(10, f"the length of {key!r}"))

@@ -103,8 +103,8 @@ def tokenizer_config_json(metadata: Mapping[str, GgufValue], context_length: int
 
 
 def add_bos(metadata: Mapping[str, GgufValue]) -> bool:
-    """Tells whether a prompt begins with the beginning-of-sequence token: as the file says, else as the model's "
-    "family does."""
+    """Tells whether a prompt begins with the beginning-of-sequence token: as the file says, else as the model's
+    family does."""
     own = metadata.get("tokenizer.ggml.add_bos_token")
     return own if isinstance(own, bool) else pre_tokenizer(_pre_name(metadata)).add_bos
 
@@ -143,8 +143,8 @@ def _pre_name(metadata: Mapping[str, GgufValue]) -> str:
     name = metadata.get("tokenizer.ggml.pre")
     if not isinstance(name, str):
         raise TokenizerError(
-            "The GGUF file does not name its pre-tokenizer (tokenizer.ggml.pre); files since May 2024 do: convert it "
-            "anew."
+            "The GGUF file does not name its pre-tokenizer "
+            "(tokenizer.ggml.pre); files since May 2024 do: convert it anew."
         )
     return name
 

@@ -7,6 +7,7 @@ telemetry, no request ids.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +17,7 @@ from typing import Any
 import httpx2
 from huggingface_hub import get_token, hf_hub_url
 from huggingface_hub.constants import is_offline_mode
-from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import ModelInfo
-from huggingface_hub.utils._http import hf_raise_for_status
 
 from freehold import __version__
 from freehold.errors import PullError
@@ -29,6 +28,7 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 STORAGE_DOMAINS = ("huggingface.co", "hf.co")
 """The hub redirects large files to hosts under these domains."""
 MAX_REDIRECTS = 5
+MAX_ANSWER_BYTES = 64 * 2**20
 _TIMEOUT = httpx2.Timeout(30.0, connect=15.0)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -66,9 +66,8 @@ def check_address(url: httpx2.URL, endpoint: httpx2.URL) -> None:
         if known and url.scheme == "https" and url.port in (None, 443) and endpoint.host not in _LOOPBACK:
             return
     raise PullError(
-        f"The hub at {endpoint.host} sent us to {url.scheme}://{url.host}, which is neither it nor its storage; "
-        "refused. "
-        "If you use a mirror, set HF_ENDPOINT to it."
+        f"The hub at {endpoint.host} sent us to {url.scheme}://{url.host}, which is neither it nor its storage: "
+        "refused. If you use a mirror, set HF_ENDPOINT to it."
     )
 
 
@@ -103,17 +102,14 @@ class HubClient:
         url = f"{str(self.endpoint).rstrip('/')}/api/models/{repository}/revision/{revision.replace('/', '%2F')}"
         try:
             with self._open(httpx2.URL(url, params={"blobs": "true"}), {}) as response:
-                response.read()
                 self._raise_for_status(response, f"hf:{repository}@{revision}")
-                content: Any = response.json()
-                return _model_info(content)
+                return _model_info(json.loads(_body(response)))
         except httpx2.HTTPError as error:
             raise PullError(
                 f"The hub at {self.endpoint.host} cannot be reached ({error or type(error).__name__}). Check the "
-                "network "
-                "(or HF_ENDPOINT); a model that is already here needs none."
+                "network (or HF_ENDPOINT); a model that is already here needs none."
             ) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise PullError(
                 f"{self.endpoint.host} gave an answer about {repository} that is not the hub's: {error!r}."
             ) from error
@@ -134,7 +130,6 @@ class HubClient:
             if response.status_code >= 500:
                 raise httpx2.RemoteProtocolError(f"the server answered {response.status_code}")
             if response.status_code >= 400:
-                response.read()
                 self._raise_for_status(response, f"{name} of {repository}")
             yield response
 
@@ -163,12 +158,17 @@ class HubClient:
             ) from error
 
     def _raise_for_status(self, response: httpx2.Response, what: str) -> None:
-        try:
-            hf_raise_for_status(response)
-        except HfHubHTTPError as error:
-            raise PullError(
-                f"{self.endpoint.host} answered {response.status_code} for {what}: {_remedy(response)}"
-            ) from error
+        if response.is_error:
+            raise PullError(f"{self.endpoint.host} answered {response.status_code} for {what}: {_remedy(response)}")
+
+
+def _body(response: httpx2.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_raw():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise ValueError(f"it is longer than {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
 
 
 def _model_info(content: Any) -> ModelInfo:

@@ -91,8 +91,8 @@ def _typed(content: dict[str, Any], key: str, kinds: tuple[type, ...]) -> Any:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes `freehold.json` so that it is there whole or not at all, after everything else of the folder is on the "
-    "disk."""
+    """Writes `freehold.json` so that it is there whole or not at all, after everything else of the folder is on the
+    disk."""
     for name in manifest.files:
         sync(folder / name)
     half = folder / f".{MANIFEST}"

@@ -12,6 +12,8 @@ __all__ = ["check_file_name", "check_links", "check_name", "check_repository", "
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_/-]|\.(?!\.))*", re.ASCII)
 MAX_CHARS = 128
+MAX_REPOSITORY_CHARS = 96
+"""The hub's own bounds; without `--`, `org--repo` names one repository only."""
 
 
 def check_name(name: str) -> str:
@@ -30,6 +32,10 @@ def check_repository(repository: str) -> str:
         PullError: It is anything else.
     """
     organisation, _, name = repository.partition("/")
+    if "--" in repository or len(repository) > MAX_REPOSITORY_CHARS:
+        raise PullError(
+            f"{repository[:80]!r} is no repository: it has at most {MAX_REPOSITORY_CHARS} characters and no '--'."
+        )
     _check(_PLAIN, organisation, "the organisation in hf:org/repo")
     _check(_PLAIN, name, "the repository in hf:org/repo")
     return repository

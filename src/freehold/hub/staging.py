@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,15 +50,26 @@ class Stage:
         architecture: str,
         chat_format: str | None,
         context_length: int,
+        checked: Mapping[str, str],
         progress: Progress,
     ) -> Path:
         """Writes `freehold.json` over all files of the folder and gives it its name.
+
+        Args:
+            source: As `Manifest` has it, like those that follow.
+            revision: Of the source.
+            licence: Of the weights.
+            architecture: Of the configuration.
+            chat_format: A native one, or None.
+            context_length: In tokens.
+            checked: The SHA-256 of files, by name, that this pull has just computed; the others are read now.
+            progress: Told how far the hashing is.
 
         Returns:
             `models/NAME`.
         """
         named = sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
-        files = {path.name: _entry(path, progress) for path in named}
+        files = {path.name: _entry(path, checked.get(path.name), progress) for path in named}
         manifest = Manifest(self.name, source, revision, licence, architecture, chat_format, context_length, files)
         write_manifest(self.folder, manifest)
         self.folder.rename(self.target)
@@ -135,9 +146,9 @@ def check_space(needed_bytes: int, what: str) -> None:
         )
 
 
-def _entry(path: Path, progress: Progress) -> FileEntry:
+def _entry(path: Path, checked: str | None, progress: Progress) -> FileEntry:
     size = path.stat().st_size
-    return FileEntry(file_sha256(path, lambda done: progress("checking", done, size)), size)
+    return FileEntry(checked or file_sha256(path, lambda done: progress("checking", done, size)), size)
 
 
 def _key(state: Path) -> str | None:

@@ -41,8 +41,8 @@ def check_folder(folder: Path) -> ModelConfig:
     if not files:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
         raise WeightsError(
-            f"{folder} holds its weights only as pickles ({', '.join(pickles[:3])}), which are refused because loading "
-            "them "
+            f"{folder} holds its weights only as pickles "
+            f"({', '.join(pickles[:3])}), which are refused because loading them "
             "runs code; convert them to safetensors."
             if pickles
             else f"{folder} holds no safetensors file."

