@@ -5,6 +5,11 @@
 Files are memory-mapped and copied tensor by tensor into memory of our own, converted on the way; pages of the map that
 have been read are given back as it goes. Peak memory is therefore the weights, one window of a file and one tensor. A
 file that is replaced while the model serves changes nothing.
+
+Departures:
+1. FP8 blocks are de-quantised as they load: the arithmetic is that of the chosen type, not FP8.
+2. `num_nextn_predict_layers` without any weights of those layers loads as a model without them, with a warning:
+   transformers saves such folders.
 """
 
 from __future__ import annotations
