@@ -4,8 +4,8 @@ A field that changes the mathematics and is not implemented is refused by name, 
 a model was trained or stored (`initializer_range`, `aux_loss_alpha`, `ep_size`, `auto_map` ...) are not read.
 
 Departures:
-1. An absent `scoring_func` means sigmoid in DeepSeek-V3 and softmax in V2, an absent `topk_method` `noaux_tc` and `greedy`:
-   transformers 5 does not save what DeepSeek's own files state.
+1. An absent `scoring_func` means sigmoid in DeepSeek-V3 and softmax in V2, an absent `topk_method` `noaux_tc` and
+   `greedy`: transformers 5 does not save what DeepSeek's own files state.
 """
 
 from __future__ import annotations
