@@ -255,3 +255,39 @@ def test_the_async_client(server: LiveServer) -> None:
             return [answer.choices[0].finish_reason for answer in answers]
 
     assert set(asyncio.run(ask_many())) <= {"length", "stop"}
+
+
+def test_tools_go_into_the_prompt_where_the_format_has_them(client: openai.OpenAI) -> None:
+    def prompt_tokens(**fields: Any) -> int:
+        answer = client.chat.completions.create(model="tiny-r1", messages=ASK, max_tokens=1, **fields)
+        assert answer.usage is not None
+        return answer.usage.prompt_tokens
+
+    plain = prompt_tokens()
+    assert prompt_tokens(tools=TOOLS) > plain
+    assert prompt_tokens(tools=TOOLS, tool_choice="none") == plain
+    without = [model.id for model in client.models.list() if not (model.model_extra or {})["freehold"]["tools"]]
+    for name in without:
+        with pytest.raises(openai.BadRequestError, match="has no tools") as caught:
+            client.chat.completions.create(model=name, messages=ASK, tools=TOOLS)
+        assert caught.value.param == "tools"
+
+
+def test_a_whole_turn_with_tools_goes_back_and_forth(client: openai.OpenAI) -> None:
+    turn: list[Any] = [
+        *ASK,
+        {
+            "role": "assistant",
+            "content": "",
+            "reasoning_content": "I look.",
+            "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": "Paris"},
+    ]
+    answer = client.chat.completions.create(model="tiny-r1", messages=turn, tools=TOOLS, max_tokens=2)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 2
+    turn[1] = {name: value for name, value in turn[1].items() if name != "reasoning_content"}
+    with pytest.raises(openai.BadRequestError, match="thinking of all earlier") as caught:
+        client.chat.completions.create(model="tiny-r1", messages=turn, tools=TOOLS, max_tokens=2)
+    assert caught.value.param == "messages.1.reasoning_content"
