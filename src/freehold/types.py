@@ -91,13 +91,15 @@ class SamplingParams:
         min_p: Drop tokens below this share of the most probable one's probability, 0 to 1.
         presence_penalty: Subtracted once from each token already written, -2 to 2.
         frequency_penalty: Subtracted per occurrence of each token already written, -2 to 2.
-        repetition_penalty: Divides positive and multiplies negative logits of tokens in prompt and answer, over 0 to 10.
+        repetition_penalty: Divides positive and multiplies negative logits of tokens in prompt and answer, over 0
+            to 10.
         logit_bias: Added to the logits of single token ids, -100 to 100 each.
         seed: Makes sampling repeatable on the same machine, whatever else is in the batch.
         stop: The answer ends before any of these strings; none of them is ever emitted, not even in part.
         stop_token_ids: Further tokens that end the answer, beside the model's own end tokens.
         ignore_eos: Write on past the model's end tokens (benchmarks).
-        logprobs: How many alternatives to report per token beside the chosen one; None reports nothing, 0 the chosen only.
+        logprobs: How many alternatives to report per token beside the chosen one; None reports nothing, 0 the chosen
+            only.
         n: How many independent answers to one prompt.
 
     Raises:
@@ -168,7 +170,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request. `cached_tokens` of the prompt came from the prefix cache; reasoning tokens are part of the completion."""
+    """Tokens of one request.
+
+    `cached_tokens` of the prompt came from the prefix cache; reasoning tokens are part of the completion.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
