@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,10 +105,10 @@ def test_what_cannot_be_is_told_before_anything_is_loaded(
     arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str], empty_home: Path
 ) -> None:
     del empty_home
-    begun = time.monotonic()
     assert main.call(arguments) == code
-    assert told in capsys.readouterr().err
-    assert time.monotonic() - begun < 5
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert "Loading" not in captured.out
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +175,11 @@ def test_ctrl_c_while_it_loads_leaves_without_a_traceback(tiny: Path, tmp_path: 
 
 
 @pytest.mark.usefixtures("empty_home")
-def test_a_public_address_is_refused_without_a_key(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_public_address_is_refused_without_a_key(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # In this process the log would go on writing to the stream that is captured here.
+    monkeypatch.setattr("freehold.serve.server.set_up_logging", lambda **_: None)
     assert main.call(["serve", "--host", "0.0.0.0", "--port", "0", "--model", str(tiny)]) == 1
     assert re.search(r"freehold: 0\.0\.0\.0 .* `freehold keys add NAME`", capsys.readouterr().err)
 
