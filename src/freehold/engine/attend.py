@@ -162,6 +162,8 @@ class _Single:
             k_1GSd, v_1GSd = self._views[0][layer], self._views[1][layer]
         else:
             k_1GSd, v_1GSd = self._layers[layer].index_select(0, self._read).permute(1, 2, 0, 3).unsqueeze(1).unbind(0)
+        if self._count == 1:
+            return _one_token(q_THd[self._first : self._last], k_1GSd, v_1GSd, None, scale)
         out_1HTd = F.scaled_dot_product_attention(
             q_THd[self._first : self._last].transpose(0, 1).unsqueeze(0),
             k_1GSd,
@@ -212,6 +214,8 @@ class _Padded:
         self._count, self._padded = len(segments), blocks * cache.block_size
         self._blocks = torch.tensor(table).view(-1).to(device)
         self._layers, self._block_size = cache.layers, cache.block_size
+        # one buffer for all layers: fresh memory in each would cost more in page faults than the copying does
+        self._gathered = cache.tensor.new_empty((self._count * blocks, cache.block_size, *cache.tensor.shape[2:]))
         length_B1 = torch.tensor(lengths)[:, None]
         allowed_BS = torch.arange(self._padded)[None] < length_B1
         self._allowed_B1S = allowed_BS[:, None].to(device)
@@ -220,15 +224,12 @@ class _Padded:
     def _gather(self, layer: int) -> Tensor:
         rows = self._layers[layer]
         by_block = rows.view(-1, self._block_size, *rows.shape[1:])
-        gathered = by_block.index_select(0, self._blocks)
-        return gathered.view(self._count, self._padded, *rows.shape[1:])
+        torch.index_select(by_block, 0, self._blocks, out=self._gathered)
+        return self._gathered.view(self._count, self._padded, *rows.shape[1:])
 
     def gqa(self, layer: int, q_THd: Tensor, scale: float) -> Tensor:
         k_BGSd, v_BGSd = self._gather(layer).permute(2, 0, 3, 1, 4).unbind(0)
-        out_BH1d = F.scaled_dot_product_attention(
-            q_THd[: self._count].unsqueeze(2), k_BGSd, v_BGSd, attn_mask=self._mask_B11S, scale=scale, enable_gqa=True
-        )
-        return out_BH1d.squeeze(2)
+        return _one_token(q_THd[: self._count], k_BGSd, v_BGSd, self._mask_B11S, scale)
 
     def mla(
         self,
@@ -248,6 +249,15 @@ class _Padded:
             w_uv_HvC,
             scale,
         )[:, 0]
+
+
+def _one_token(q_BHd: Tensor, k_BGSd: Tensor, v_BGSd: Tensor, mask_B11S: Tensor | None, scale: float) -> Tensor:
+    """Attends with one query a sequence, (B, H, d): the heads of a group are rows against the same keys."""
+    batch, heads, size = q_BHd.shape
+    groups = k_BGSd.shape[1]
+    q_BGRd = q_BHd.view(batch, groups, heads // groups, size)
+    out = F.scaled_dot_product_attention(q_BGRd, k_BGSd, v_BGSd, attn_mask=mask_B11S, scale=scale)
+    return out.reshape(batch, heads, size)
 
 
 def _naive_is_cheaper(queries: int, keys: int, q_rope_THr: Tensor, w_uk_HnC: Tensor, w_uv_HvC: Tensor) -> bool:
