@@ -290,4 +290,4 @@ def test_a_whole_turn_with_tools_goes_back_and_forth(client: openai.OpenAI) -> N
     turn[1] = {name: value for name, value in turn[1].items() if name != "reasoning_content"}
     with pytest.raises(openai.BadRequestError, match="thinking of all earlier") as caught:
         client.chat.completions.create(model="tiny-r1", messages=turn, tools=TOOLS, max_tokens=2)
-    assert caught.value.param == "messages.1.reasoning_content"
+    assert caught.value.param == "messages[1].reasoning_content"

@@ -197,10 +197,10 @@ def test_numbers_and_booleans_do_not_pass_for_each_other() -> None:
 def test_an_unknown_field_is_refused_at_every_depth() -> None:
     for fields, where in (
         ({"chat_template_kwargs": {}}, "chat_template_kwargs"),
-        ({"messages": [{"role": "user", "content": "x", "colour": "red"}]}, "messages.0.colour"),
+        ({"messages": [{"role": "user", "content": "x", "colour": "red"}]}, "messages[0].colour"),
         ({"thinking": {"type": "enabled", "depth": 3}}, "thinking.depth"),
         ({"stream": True, "stream_options": {"fast": True}}, "stream_options.fast"),
-        ({"tools": [{**TOOL, "colour": "red"}]}, "tools.0.colour"),
+        ({"tools": [{**TOOL, "colour": "red"}]}, "tools[0].colour"),
     ):
         with pytest.raises(InvalidRequestError) as caught:
             chat(**fields)

@@ -49,7 +49,7 @@ def test_earlier_thinking_is_dropped_without_tools_and_kept_and_needed_with_them
     bare = {"role": "assistant", "content": "Yes"}
     with pytest.raises(InvalidRequestError, match="returns the thinking") as caught:
         read(USER, bare, USER, tools=[TOOL])
-    assert caught.value.param == "messages.1.reasoning_content"
+    assert caught.value.param == "messages[1].reasoning_content"
     assert read(USER, bare, USER, tools=[TOOL], thinking="never")
     assert read(USER, bare, USER, tools=[TOOL], reasoning_effort="none")
 
@@ -67,21 +67,21 @@ def test_a_prefix_is_continued_under_beta_alone() -> None:
 @pytest.mark.parametrize(
     ("message", "param"),
     [
-        ({"role": "user"}, "messages.0.content"),
-        ({"role": "assistant"}, "messages.0.content"),
-        ({"role": "function", "content": "x"}, "messages.0.role"),
-        ({"role": "user", "content": "x", "name": "ann"}, "messages.0.name"),
-        ({"role": "user", "content": 5}, "messages.0.content"),
-        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "messages.0.content.0"),
-        ({"role": "user", "content": [{"type": "text", "text": "x", "more": 1}]}, "messages.0.content.0"),
-        ({"role": "user", "content": "x", "tool_calls": [CALL]}, "messages.0.tool_calls"),
-        ({"role": "user", "content": "x", "reasoning_content": "y"}, "messages.0.reasoning_content"),
-        ({"role": "tool", "content": "x"}, "messages.0.tool_call_id"),
-        ({"role": "user", "content": "x", "tool_call_id": "y"}, "messages.0.tool_call_id"),
-        ({"role": "assistant", "content": "x", "audio": {"id": "y"}}, "messages.0.audio"),
+        ({"role": "user"}, "messages[0].content"),
+        ({"role": "assistant"}, "messages[0].content"),
+        ({"role": "function", "content": "x"}, "messages[0].role"),
+        ({"role": "user", "content": "x", "name": "ann"}, "messages[0].name"),
+        ({"role": "user", "content": 5}, "messages[0].content"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "messages[0].content[0]"),
+        ({"role": "user", "content": [{"type": "text", "text": "x", "more": 1}]}, "messages[0].content[0]"),
+        ({"role": "user", "content": "x", "tool_calls": [CALL]}, "messages[0].tool_calls"),
+        ({"role": "user", "content": "x", "reasoning_content": "y"}, "messages[0].reasoning_content"),
+        ({"role": "tool", "content": "x"}, "messages[0].tool_call_id"),
+        ({"role": "user", "content": "x", "tool_call_id": "y"}, "messages[0].tool_call_id"),
+        ({"role": "assistant", "content": "x", "audio": {"id": "y"}}, "messages[0].audio"),
         (
             {"role": "assistant", "content": "x", "tool_calls": [{**CALL, "type": "custom"}]},
-            "messages.0.tool_calls.0.type",
+            "messages[0].tool_calls[0].type",
         ),
     ],
 )
@@ -95,14 +95,14 @@ def test_tools_that_cannot_be_are_refused_by_name() -> None:
     function = TOOL["function"]
     assert isinstance(function, dict)
     for tools, param in (
-        ([{"type": "custom", "custom": {"name": "x"}}], "tools.0.function"),
-        ([{**TOOL, "function": {**function, "strict": True}}], "tools.0.function.strict"),
-        ([{**TOOL, "function": {**function, "name": "no spaces"}}], "tools.0.function.name"),
-        ([TOOL, TOOL], "tools.1.function.name"),
+        ([{"type": "custom", "custom": {"name": "x"}}], "tools[0].function"),
+        ([{**TOOL, "function": {**function, "strict": True}}], "tools[0].function.strict"),
+        ([{**TOOL, "function": {**function, "name": "no spaces"}}], "tools[0].function.name"),
+        ([TOOL, TOOL], "tools[1].function.name"),
     ):
         with pytest.raises(InvalidRequestError) as caught:
             read(USER, tools=tools)
-        assert caught.value.param in (param, "tools.0.type")
+        assert caught.value.param in (param, "tools[0].type")
     fake = FakeModel()
     body = parse_chat({"model": "fake", "messages": [USER], "tools": [TOOL]})
     with pytest.raises(InvalidRequestError, match="The model fake has no tools") as caught:

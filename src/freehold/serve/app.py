@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 import freehold
-from freehold.errors import FreeholdError, InvalidRequestError
+from freehold.errors import FreeholdError, InvalidRequestError, OverloadedError
 from freehold.hub.home import home
 from freehold.serve.accounts import Accounts
 from freehold.serve.gate import Gate
@@ -94,7 +94,7 @@ def state_of(app: FastAPI) -> AppState:
 def _handle_errors(app: FastAPI, static: StaticApp) -> None:
     def answer(error: Exception) -> Response:
         problem = problem_of(error)
-        if problem.status >= 500:
+        if problem.status >= 500 and not isinstance(error, OverloadedError):
             log_failure(error, "request")
         return JSONResponse(problem.body, problem.status, headers=dict(problem.headers))
 

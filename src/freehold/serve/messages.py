@@ -30,7 +30,7 @@ def read_messages(
     """
     result = []
     for index, message in enumerate(messages):
-        where = f"messages.{index}"
+        where = f"messages[{index}]"
         last = index == len(messages) - 1
         if message.prefix:
             _check_prefix(message, where, last=last, allowed=allow_prefix)
@@ -106,12 +106,12 @@ def _text(content: str | list[dict[str, Any]] | None, where: str) -> str | None:
         if kind != "text":
             shown = clean(kind, 40) if isinstance(kind, str) else "unknown"
             raise UnsupportedError(
-                f"{where}.{index} is a part of type {shown}; the models here read text only.",
-                param=f"{where}.{index}",
+                f"{where}[{index}] is a part of type {shown}; the models here read text only.",
+                param=f"{where}[{index}]",
                 code="unsupported_value",
             )
         if set(part) != {"type", "text"} or not isinstance(part["text"], str):
-            _refuse(f"{where}.{index}", 'must be {"type": "text", "text": "…"}')
+            _refuse(f"{where}[{index}]", 'must be {"type": "text", "text": "…"}')
         texts.append(part["text"])
     return "".join(texts)
 
@@ -145,12 +145,12 @@ def choose_tools(
     for index, tool in enumerate(tools):
         if tool.function.strict:
             raise UnsupportedError(
-                f"tools.{index}.function.strict needs constrained decoding, which is not offered yet; leave it out.",
-                param=f"tools.{index}.function.strict",
+                f"tools[{index}].function.strict needs constrained decoding, which is not offered yet; leave it out.",
+                param=f"tools[{index}].function.strict",
                 code="unsupported_value",
             )
         if tool.function.name in names:
-            _refuse(f"tools.{index}.function.name", "is given twice")
+            _refuse(f"tools[{index}].function.name", "is given twice")
         names.add(tool.function.name)
     if choice == "none":
         return None

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 import freehold
+from freehold.errors import AuthenticationError
 from freehold.serve.access import signed_in
 from freehold.serve.state import AppState
 from freehold.serve.static import page
@@ -24,9 +25,11 @@ def auth_router(state: AppState) -> APIRouter:
     settings = state.settings
 
     @router.get("/auth")
-    async def auth(token: str = "") -> Response:
+    async def auth(request: Request, token: str = "") -> Response:
         seconds = settings.session_days * _DAY_SECONDS
         session = await run_in_threadpool(state.accounts.redeem, token, seconds=seconds)
+        if session is None and await _is_signed_in(request, state):
+            return RedirectResponse("/", 303, headers={"Cache-Control": "no-store"})
         if session is None:
             return page(
                 "This sign-in link no longer works",
@@ -67,3 +70,11 @@ def auth_router(state: AppState) -> APIRouter:
         return answer
 
     return router
+
+
+async def _is_signed_in(request: Request, state: AppState) -> bool:
+    try:
+        await signed_in(request, state)
+    except AuthenticationError:
+        return False
+    return True

@@ -189,16 +189,16 @@ def parse(shape: type[Body], fields: Mapping[str, Any]) -> Body:
 
 def _path(loc: tuple[int | str, ...], fields: Any) -> str:
     """Drops from a location what names a branch of a union instead of a place in the body."""
-    parts: list[str] = []
+    path = ""
     here = fields
     for number, step in enumerate(loc):
         last = number == len(loc) - 1
         if isinstance(step, int) and isinstance(here, list) and step < len(here):
-            parts.append(str(step))
+            path += f"[{step}]"
             here = here[step]
         elif isinstance(step, str) and isinstance(here, dict) and step in here:
-            parts.append(step)
+            path += f".{step}"
             here = here[step]
         elif isinstance(here, dict) and last and isinstance(step, str):
-            parts.append(step)  # a field that is missing
-    return ".".join(parts)
+            path += f".{step}"  # a field that is missing
+    return path.removeprefix(".")
