@@ -20,6 +20,7 @@ from tests.support.tiny_models import KINDS
 CONFIGS = {
     "default": EngineConfig(),
     "small chunks": EngineConfig(prefill_chunk=7, batch_invariant=False),
+    "roomy": EngineConfig(cache_tokens=4000, block_size=4, batch_invariant=False),
     "scattered": EngineConfig(cache_tokens=96, block_size=3, batch_invariant=False),
     "scattered, invariant": EngineConfig(cache_tokens=96, block_size=2, prefill_chunk=32, batch_invariant=True),
 }

@@ -94,13 +94,14 @@ def test_tiny_models_agree_alone_and_in_batches(kind: str, pack: bool, tiny: Cal
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_default_model_agrees_alone_and_in_batches(default_model: Path) -> None:
     model = load_model(default_model, torch.float32, torch.device("cpu"))
     tokenizer = Tokenizer.from_folder(default_model)
     prompt = tuple(tokenizer.encode("The capital of France is Paris. The capital of Italy is"))
     config = EngineConfig(cache_tokens=8192, prefix_cache=False)
     alone, tokens = watch(Engine(model, tokenizer, config), prompt, [], 0)
-    for others, at in ((1, 0), (7, 3), (31, 20)):
-        rows, again = watch(Engine(model, tokenizer, config), prompt, company(others, 90, seed=others), at)
+    for others, at in ((1, 0), (31, 20)):
+        rows, again = watch(Engine(model, tokenizer, config), prompt, company(others, 40, seed=others), at)
         assert again == tokens
         assert float((rows - alone).abs().max()) <= 1e-5

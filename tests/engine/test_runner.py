@@ -44,7 +44,7 @@ def idle(runner: EngineRunner) -> bool:
     return (stats.running, stats.waiting, stats.cache_used_tokens) == (0, 0, 0)
 
 
-def test_many_threads_get_the_answers_they_would_get_alone(llama: Tiny, runner: EngineRunner) -> None:
+def test_many_threads_get_the_answers_they_would_get_alone(runner: EngineRunner) -> None:
     requests = [Request(str(n), prompt, greedy(6)) for n, prompt in enumerate(prompts(6, [5, 40]))]
 
     def tokens(request: Request) -> list[int]:

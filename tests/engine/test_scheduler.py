@@ -38,6 +38,9 @@ class Driver:
 
     def step(self) -> list[Scheduled]:
         plan = self.scheduler.schedule()
+        for copy in self.scheduler.copies:
+            assert len(copy.sources) == len(copy.targets)
+            assert all(self.pool.references(target) == 1 for target in copy.targets)
         assert len({scheduled.sequence.arrival for scheduled in plan}) == len(plan)
         assert len(self.scheduler.running) <= MAX_BATCH
         assert sum(s.count for s in plan if s.count > 1) <= CHUNK
@@ -162,7 +165,7 @@ def test_the_youngest_gives_way_and_the_oldest_goes_on() -> None:
 
 
 def test_answers_to_one_prompt_share_its_blocks() -> None:
-    driver = Driver(blocks=100)
+    driver = Driver(blocks=20)
     leader = driver.add(prompt=17, max_tokens=10)
     followers = [driver.add(prompt=17, max_tokens=10, leader=leader) for _ in range(2)]
     while not leader.written:
@@ -171,6 +174,33 @@ def test_answers_to_one_prompt_share_its_blocks() -> None:
     for follower in followers:
         assert follower.table.blocks[:4] == leader.table.blocks[:4]
         assert follower.cached_tokens == 16
+
+
+def test_where_there_is_plenty_shared_blocks_are_copied_to_lie_side_by_side() -> None:
+    driver = Driver(blocks=100)
+    first = driver.add(prompt=17, max_tokens=30)
+    driver.step()
+    driver.step()
+    driver.step()
+    second = driver.add(prompt=17, max_tokens=30)
+    driver.step()
+    (copy,) = driver.scheduler.copies
+    assert copy.sources == tuple(first.table.blocks[:4])
+    assert copy.targets == tuple(second.table.blocks[:4])
+    assert second.cached_tokens == 16
+    driver.run()
+    assert not set(copy.sources) & set(copy.targets)
+
+
+def test_a_conversation_goes_on_behind_its_own_blocks() -> None:
+    driver = Driver(blocks=100)
+    driver.add(prompt=17, max_tokens=8)
+    driver.run()
+    further = driver.add(prompt=30, max_tokens=4)
+    driver.step()
+    assert further.cached_tokens == 24
+    assert driver.scheduler.copies == []
+    assert further.table.contiguous
 
 
 def test_the_last_token_is_computed_even_when_all_are_cached() -> None:

@@ -29,7 +29,7 @@ from freehold.model.mla import mla_absorbed, mla_naive
 
 __all__ = ["PagedAttend", "Segment"]
 
-_PADDED_TOKENS = 320
+_PADDED_TOKENS = 160
 """Longest sequence read in the padded way: beyond, copying costs more than a call per sequence saves."""
 
 

@@ -140,6 +140,10 @@ class BlockPool:
             table.append(block)
         return True
 
+    def can_follow(self, block: int) -> bool:
+        """Whether the block behind this one is free, so that a sequence can go on there."""
+        return block + 1 < self.num_blocks and bool(self._is_free[block + 1]) and not self._is_claimed[block + 1]
+
     def publish(self, block: int, value: bytes) -> None:
         """Makes a whole, computed block findable by its hash; the first of equal blocks stays the one that is found."""
         if self.prefix_cache and value not in self._block_of and self._hash_of[block] is None:

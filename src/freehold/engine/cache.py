@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,12 @@ class KVCache:
         """Tokens that fit in all."""
         return self.pool.num_blocks * self.block_size
 
-    def blocks_for(self, tokens: int) -> int:
-        """Blocks that a sequence of so many tokens takes."""
-        return -(-tokens // self.block_size)
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copies whole blocks, of all layers."""
+        by_block = self.tensor.view(self.tensor.shape[0], -1, self.block_size, *self.tensor.shape[2:])
+        device = self.tensor.device
+        content = by_block.index_select(1, torch.tensor(sources, device=device))
+        by_block.index_copy_(1, torch.tensor(targets, device=device), content)
 
 
 def bytes_per_token(model: ModelConfig, dtype: torch.dtype) -> int:

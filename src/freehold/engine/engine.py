@@ -199,6 +199,8 @@ class Engine:
         plan = self._scheduler.schedule()
         if not plan:
             return updates
+        for copy in self._scheduler.copies:
+            self._cache.copy(copy.sources, copy.targets)
         logits_RV = self._forward.run([_part(scheduled) for scheduled in plan])
         sampling = [scheduled.sequence for scheduled in plan if scheduled.samples]
         for scheduled in plan:

@@ -14,13 +14,24 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from freehold.engine.blocks import BlockPool
+from freehold.engine.blocks import BlockPool, BlockTable
 from freehold.engine.sequence import Sequence
 
-__all__ = ["Scheduled", "Scheduler"]
+__all__ = ["Copy", "Scheduled", "Scheduler"]
 
 _ROOM_AHEAD_TOKENS = 1024
 """How far ahead a sequence claims contiguous room, at most."""
+
+_PLENTY = 4
+"""Matched blocks are copied, and not shared, where the whole sequence takes at most this part of what is available."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Blocks whose content is to be copied before the step, in the order in which copies are listed."""
+
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class Scheduler:
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self.preemptions = 0
+        self.copies: list[Copy] = []
         self._max_batch = max_batch
         self._prefill_chunk = prefill_chunk
         self._align = align
@@ -67,6 +79,7 @@ class Scheduler:
     def schedule(self) -> list[Scheduled]:
         """Decides the next step, sequences with one token first; empty when nobody is left. Allocates blocks."""
         before = self.preemptions
+        self.copies.clear()
         decodes = self._decodes()
         if self.preemptions == before:
             self._admit()
@@ -141,13 +154,28 @@ class Scheduler:
         self.waiting.remove(sequence)
         self.running.append(sequence)
         self.running.sort(key=lambda s: s.arrival)
-        pool.share(sequence.table, matched)
+        if matched and not pool.can_follow(matched[-1]) and total <= pool.available // _PLENTY:
+            self._copy(sequence, matched)
+        else:
+            pool.share(sequence.table, matched)
         sequence.computed = hit
         sequence.published = len(matched)
         if sequence.cached_tokens is None:
             sequence.cached_tokens = hit
         self._allocate(sequence)
         return True
+
+    def _copy(self, sequence: Sequence, matched: list[int]) -> None:
+        """Gives a sequence copies of matched blocks, side by side with what it will need.
+
+        Shared, they would stand apart from the rest, and everything would have to be gathered at every step.
+        """
+        held = BlockTable()
+        self.pool.share(held, matched)  # lest allocation evicts them
+        ahead = len(sequence.tokens) + min(sequence.max_tokens - sequence.written, _ROOM_AHEAD_TOKENS)
+        self.pool.allocate(sequence.table, len(matched), -(-ahead // self.pool.block_size))
+        self.copies.append(Copy(tuple(matched), tuple(sequence.table.blocks)))
+        self.pool.release(held)
 
     def _chunks(self, prefills: list[Sequence]) -> list[Scheduled]:
         """Shares the step's prompt tokens out: evenly, and what the short ones leave goes to the long ones."""
