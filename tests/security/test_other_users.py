@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from freehold.engine.language_model import LanguageModel
 from tests.support.fake_model import FakeModel
 from tests.support.live_server import live_server
+from tests.support.tiny_models import tiny_folder
 
 ID_ROUTES = (
     ("GET", "/api/chats/{}", None),
@@ -64,3 +66,21 @@ def test_prefixes_of_one_user_are_no_hits_for_another(tmp_path: Path) -> None:
         assert hits("bob") == hits(None) == hits("ann", user="child") == 0
         with server.signed_in("bob") as bob:
             assert bob.post("/v1/chat/completions", json=ask).json()["usage"]["prompt_cache_hit_tokens"] > 2000
+
+
+def test_four_thousand_tokens_of_one_user_are_no_hits_for_another_in_the_real_engine(tmp_path: Path) -> None:
+    folder = tiny_folder("llama", tmp_path / "tiny", max_position_embeddings=8192)
+    prompt = [100 + position * 7 % 300 for position in range(4096)]
+    with LanguageModel.from_folder(folder) as model, live_server([model], tmp_path) as server:
+        keys = {name: server.accounts.add_key(name, name)[1] for name in ("ann", "bob")}
+
+        def hits(name: str) -> int:
+            with server.client(headers={"Authorization": f"Bearer {keys[name]}"}) as client:
+                ask = {"model": "tiny", "prompt": prompt, "max_tokens": 1}
+                usage = client.post("/v1/completions", json=ask).json()["usage"]
+            assert usage["prompt_tokens"] == 4096
+            found: int = usage["prompt_cache_hit_tokens"]
+            return found
+
+        assert [hits("ann"), hits("bob")] == [0, 0]
+        assert hits("ann") > 4000

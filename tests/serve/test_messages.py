@@ -59,6 +59,11 @@ def test_a_prefix_is_continued_under_beta_alone() -> None:
     assert read(USER, prefix, beta=True)[-1] == Message("assistant", "It is", reasoning_content="hm", prefix=True)
     with pytest.raises(InvalidRequestError, match="/beta"):
         read(USER, prefix)
+    open_thinking = {**prefix, "content": ""}
+    assert read(USER, open_thinking, beta=True)[-1].reasoning_content == "hm"
+    with pytest.raises(InvalidRequestError, match="thinking is off") as caught:
+        read(USER, open_thinking, beta=True, reasoning_effort="none")
+    assert caught.value.param == "messages[1].reasoning_content"
     for messages in ([prefix, USER], [USER, {**prefix, "role": "user", "reasoning_content": None}]):
         with pytest.raises(InvalidRequestError, match="last message of role assistant"):
             read(*messages, beta=True)

@@ -20,7 +20,6 @@ def asked(nature: str, model: str = "fake", **fields: Any) -> tuple[bool | None,
     body = parse_chat({"model": model, "messages": [{"role": "user", "content": "x"}], **fields})
     job = chat_job(ModelRegistry([fake]), body, principal="me", allow_prefix=False)
     thinking = job.requests[0].thinking
-    assert job.thinks is (thinking is not None)
     return fake.asked[0]["thinking"], thinking and thinking.budget, thinking.answer_reserve if thinking else 0
 
 
@@ -79,7 +78,10 @@ def test_effort_is_a_budget_by_the_documented_mapping() -> None:
 
 
 def test_a_budget_leaves_room_for_the_answer() -> None:
-    assert asked("optional", thinking={"type": "enabled", "budget_tokens": 50}, max_tokens=80) == (True, 50, 30)
+    assert asked("optional", thinking={"type": "enabled", "budget_tokens": 50}, max_tokens=80) == (True, 50, 1)
+    context = FakeModel.context_length
+    assert asked("optional", thinking={"type": "enabled", "budget_tokens": 2 * context})[2] > context // 5
+    assert asked("optional", reasoning_effort="medium")[2] > context // 5
     assert asked("optional", reasoning_effort="low", max_tokens=80) == (True, 1024, 20)
     assert asked("optional", **ON, max_tokens=80) == (True, None, 0)
     with pytest.raises(InvalidRequestError, match="must be lower"):

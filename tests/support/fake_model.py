@@ -177,7 +177,6 @@ class FakeModel:
         thinking: bool | None,
         tools: Sequence[Mapping[str, Any]] | None,
         budget: int | None,
-        answer_reserve: int,
         user: str,
         request_id: str,
     ) -> Request:
@@ -185,7 +184,7 @@ class FakeModel:
         text = "".join(f"{m.role}: {m.content}\n" for m in messages) + "assistant: "
         thinks = None
         if thinking is not False and self.chat_format.tags is not None:
-            thinks = Thinking("<think>", "</think>", True, budget, answer_reserve)
+            thinks = Thinking("<think>", "</think>", True, budget)
         return Request(request_id, tuple(text.encode()), params, user, thinks)
 
     def close(self) -> None:

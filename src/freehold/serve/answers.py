@@ -184,7 +184,7 @@ async def whole_chat(
     choices = []
     for index, answer in enumerate(answers.answers):
         message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
-        if answers.job.thinks:
+        if answers.job.thinks or answer.reasoning:
             message["reasoning_content"] = answer.reasoning
             if emit_reasoning:
                 message["reasoning"] = answer.reasoning

@@ -87,7 +87,8 @@ CHAT_FIELDS: Mapping[str, Field] = {
     "prompt_cache_retention": _default_only("The prefix cache lives in memory.", "in_memory"),
     "reasoning_effort": _honoured(
         "`none` switches thinking off; `minimal` and `low` allow 1024 tokens of it, `medium`, `high` and `xhigh` 8192, "
-        "`max` and `ultra` as many as the context holds. A model that cannot think answers 400 to all but `none`."
+        "`max` and `ultra` as many as the context holds; where there is a limit, a quarter of the room is kept for the "
+        "answer. A model that cannot think answers 400 to all but `none`."
     ),
     "response_format": _default_only(
         "JSON output needs constrained decoding, which is not offered yet.", {"type": "text"}

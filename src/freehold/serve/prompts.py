@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from freehold.engine.request import Request
@@ -11,8 +12,8 @@ from freehold.serve.registry import ModelRegistry, ServedModel
 from freehold.serve.running import Job, new_id
 from freehold.serve.sampling import cache_owner, chat_sampling, completion_sampling
 from freehold.serve.schema import MAX_PROMPTS, ChatBody, CompletionBody
-from freehold.serve.thinking import choose_thinking
-from freehold.types import SamplingParams
+from freehold.serve.thinking import ThinkingChoice, choose_thinking
+from freehold.types import Message, SamplingParams
 
 __all__ = ["MAX_CHOICES", "chat_job", "completion_job"]
 
@@ -44,6 +45,7 @@ def chat_job(registry: ModelRegistry, body: ChatBody, *, principal: str, allow_p
         keep_reasoning=bool(body.tools),
         need_reasoning=bool(body.tools) and choice.thinks,
     )
+    _check_continues(messages, choice)
     job_id = new_id("chatcmpl-")
     request = model.request(
         messages,
@@ -51,17 +53,20 @@ def chat_job(registry: ModelRegistry, body: ChatBody, *, principal: str, allow_p
         thinking=choice.thinks if served.can_think else None,
         tools=tools,
         budget=choice.budget,
-        answer_reserve=choice.answer_reserve,
         user=cache_owner(principal, body),
         request_id=job_id,
     )
     _check_fits(model, request.prompt, params, "messages")
+    if request.thinking is not None:
+        room = model.context_length - len(request.prompt) if params.max_tokens is None else params.max_tokens
+        reserve = choice.answer_reserve(room)
+        request = dataclasses.replace(request, thinking=dataclasses.replace(request.thinking, answer_reserve=reserve))
     return Job(
         job_id,
         served,
         (request,),
         n=params.n,
-        thinks=request.thinking is not None,
+        thinks=choice.thinks,
         tools=tools,
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
     )
@@ -101,6 +106,17 @@ def completion_job(registry: ModelRegistry, body: CompletionBody, *, principal: 
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
         echo=tuple(echo),
     )
+
+
+def _check_continues(messages: Sequence[Message], choice: ThinkingChoice) -> None:
+    last = messages[-1]
+    if last.prefix and last.reasoning_content and not last.content and not choice.thinks:
+        param = f"messages[{len(messages) - 1}].reasoning_content"
+        raise InvalidRequestError(
+            f"{param} is to be continued, but thinking is off; enable it, or give the content that follows.",
+            param=param,
+            code="invalid_value",
+        )
 
 
 def _prompts(prompt: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]]) -> list[str | Sequence[int]]:

@@ -71,7 +71,6 @@ class ServedModel(Protocol):
         thinking: bool | None,
         tools: Sequence[Mapping[str, Any]] | None,
         budget: int | None,
-        answer_reserve: int,
         user: str,
         request_id: str,
     ) -> Request: ...

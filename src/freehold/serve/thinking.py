@@ -30,7 +30,7 @@ EFFORT_BUDGET_TOKENS: Mapping[str, int | None] = {"low": 1024, "high": 8192, "ma
 """What a level means here: the most tokens of thinking, None for no limit."""
 
 ANSWER_SHARE = 4
-"""Where thinking has a limit, this part (a quarter) of `max_tokens` is kept for the answer."""
+"""Where an effort limits the thinking, this part (a quarter) of the room for both is kept for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,20 @@ class ThinkingChoice:
     Args:
         thinks: Whether the model thinks in this request.
         budget: Most tokens of thinking, None for no limit.
-        answer_reserve: Tokens of `max_tokens` kept for the answer.
+        exact: The request gave the budget in tokens, so that no less is to be allowed where there is room.
     """
 
     thinks: bool
     budget: int | None = None
-    answer_reserve: int = 0
+    exact: bool = False
+
+    def answer_reserve(self, room: int) -> int:
+        """Gives how many of the `room` tokens, for thinking and answer together, are kept for the answer."""
+        if self.budget is None:
+            return 0
+        if self.exact and self.budget < room:
+            return 1
+        return max(1, room // ANSWER_SHARE)
 
 
 def choose_thinking(
@@ -86,11 +94,8 @@ def choose_thinking(
                 param="thinking.budget_tokens",
                 code="invalid_value",
             )
-        reserve = 0 if max_tokens is None else max_tokens - budget
-        return ThinkingChoice(True, budget, reserve)
-    budget = None if level is None else EFFORT_BUDGET_TOKENS[level]
-    reserve = 0 if budget is None or max_tokens is None else max_tokens // ANSWER_SHARE
-    return ThinkingChoice(True, budget, reserve)
+        return ThinkingChoice(True, budget, exact=True)
+    return ThinkingChoice(True, None if level is None else EFFORT_BUDGET_TOKENS[level])
 
 
 def _settle(served: Served, asked: bool | None, param: str) -> bool:
