@@ -211,12 +211,16 @@ class App:
         messages: list[dict[str, Any]] = chat["messages"]
         return messages
 
-    def idle(self, within_seconds: float = 2) -> None:
-        """The server works on nothing, or will not before long."""
+    def until(self, condition: Callable[[], bool], within_seconds: float = 10) -> None:
+        """Waits for something that happens on the server."""
         end = time.monotonic() + within_seconds
-        while self.server.state.traffic.running and time.monotonic() < end:
-            time.sleep(0.02)
-        assert self.server.state.traffic.running == 0
+        while not condition() and time.monotonic() < end:
+            self.page.wait_for_timeout(20)
+        assert condition()
+
+    def idle(self) -> None:
+        """Waits until the server works on nothing, which must be soon."""
+        self.until(lambda: self.server.state.traffic.running == 0, within_seconds=2)
 
     def screenshot(self, name: str) -> None:
         """Keeps a picture under build/; under docs/ where there is none yet, or where FREEHOLD_SCREENSHOTS=1 asks."""

@@ -25,6 +25,7 @@ def test_a_message_that_is_refused_returns_to_the_field(open_app: OpenApp, start
     app.accessible()
     app.page.reload()
     expect(app.field).to_have_value("Are you there?")
+    expect(app.page.get_by_role("button", name="Send")).to_be_enabled()
     app.field.press("Enter")
     expect(app.finished()).to_contain_text("Here I am.")
     expect(app.field).to_have_value("")
@@ -100,9 +101,11 @@ def test_a_chat_that_is_not_there(open_app: OpenApp, start_server: StartServer) 
 
 
 def test_stopping_before_the_first_token_loses_nothing(open_app: OpenApp, start_server: StartServer) -> None:
-    app = open_app(start_server(FakeModel([Wait(60), "Too late."])))
+    model = FakeModel([Wait(60), "Too late."])
+    app = open_app(start_server(model))
     app.sign_in()
     app.ask("Slow one")
+    app.until(lambda: len(model.runner.requests) == 1)
     app.page.get_by_role("button", name="Stop").click()
     expect(app.page.get_by_text("Stopped.")).to_be_visible()
     expect(app.page.locator("article.question")).to_have_count(1)

@@ -128,6 +128,18 @@ def _fingers_fit(page: Page) -> None:
     assert small == []
 
 
+def test_a_page_that_closes_does_not_bring_a_deleted_chat_back(open_app: OpenApp, start_server: StartServer) -> None:
+    app = open_app(start_server(FakeModel()))
+    app.sign_in()
+    app.ask("First")
+    app.finished()
+    app.choose("First", "Delete")
+    expect(app.page).to_have_url(app.server.url + "/")
+    expect(app.field).to_be_focused()
+    app.page.reload()
+    expect(app.page.get_by_text("Your chats will be kept here.")).to_be_visible()
+
+
 def test_a_long_history_is_read_in_parts(open_app: OpenApp, start_server: StartServer) -> None:
     app = open_app(start_server(FakeModel()))
     app.sign_in()

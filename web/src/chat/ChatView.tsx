@@ -97,6 +97,7 @@ export function ChatView(): ReactNode {
             draftKey={key}
             field={field}
             busy={state.busy}
+            ready={state.load === "ready"}
             offersThinking={model.offersThinking}
             onSend={sendDraft}
             onStop={stopHere}

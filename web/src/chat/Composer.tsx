@@ -16,6 +16,8 @@ interface Props {
   draftKey: string;
   field: RefObject<HTMLTextAreaElement | null>;
   busy: boolean;
+  /** The chat is here, so that it can be continued. */
+  ready: boolean;
   /** The model can think or not, as it is asked. */
   offersThinking: boolean;
   onSend: () => void;
@@ -23,10 +25,10 @@ interface Props {
 }
 
 /** The message field. It stays usable while an answer streams, so that the next question can be written. */
-export function Composer({ draftKey, field, busy, offersThinking, onSend, onStop }: Props): ReactNode {
+export function Composer({ draftKey, field, busy, ready, offersThinking, onSend, onStop }: Props): ReactNode {
   const store = draft(draftKey);
   const text = useStore(store);
-  const empty = text.trim() === "";
+  const sendable = ready && !busy && text.trim() !== "";
 
   // The field grows with its text up to the bound that the stylesheet sets.
   // biome-ignore lint/correctness/useExhaustiveDependencies: the height follows the text.
@@ -44,12 +46,12 @@ export function Composer({ draftKey, field, busy, offersThinking, onSend, onStop
 
   const submit = (event: FormEvent): void => {
     event.preventDefault();
-    if (!empty && !busy) onSend();
+    if (sendable) onSend();
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing || isTouch()) return;
     event.preventDefault();
-    if (!empty && !busy) onSend();
+    if (sendable) onSend();
   };
 
   return (
@@ -72,7 +74,7 @@ export function Composer({ draftKey, field, busy, offersThinking, onSend, onStop
             <span className="stop-square" aria-hidden="true" />
           </button>
         ) : (
-          <button type="submit" className="send" aria-label="Send" title="Send (Enter)" disabled={empty}>
+          <button type="submit" className="send" aria-label="Send" title="Send (Enter)" disabled={!sendable}>
             <Icon name="send" />
           </button>
         )}

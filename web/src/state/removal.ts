@@ -1,7 +1,7 @@
 /** Deleting a chat: gone from the list at once, from the server when the time to undo is over. */
 
 import { deleteChat } from "../api/client";
-import { messageOf } from "../api/errors";
+import { ApiError, messageOf } from "../api/errors";
 import type { Chat } from "../api/types";
 import { chatHref, navigate, route } from "../lib/router";
 import { hideChat, titleOf, unhideChat } from "./chats";
@@ -34,7 +34,7 @@ function restore(chat: Chat, reopen: boolean): void {
 async function finishRemoval(chat: Chat, keepalive = false): Promise<void> {
   if (!leaving.has(chat.id)) return;
   try {
-    await deleteChat(chat.id, keepalive);
+    await deleteChat(chat.id, keepalive).catch(unlessGone);
     leaving.delete(chat.id);
     forgetConversation(chat.id);
     forgetDraft(chat.id);
@@ -42,6 +42,11 @@ async function finishRemoval(chat: Chat, keepalive = false): Promise<void> {
     restore(chat, false);
     showToast({ text: `The chat was not deleted: ${messageOf(error)}` });
   }
+}
+
+/** Deleted elsewhere in the meantime is deleted all the same. */
+function unlessGone(error: unknown): void {
+  if (!(error instanceof ApiError && error.status === 404)) throw error;
 }
 
 /** A page that closes does not wait for the time to undo. */
