@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
 from installer.app import build_app
 from installer.environment import Environment
@@ -33,6 +33,9 @@ FLAGS = [
     "--no-first-run",
     "--disable-component-update",
 ]
+
+PATIENCE_MS = 15_000
+expect.set_options(timeout=PATIENCE_MS)
 
 # Reported by the browser itself before any script could know of it.
 _WATCH_CSP = """
@@ -251,7 +254,7 @@ def open_app(browser: Browser) -> Iterator[OpenApp]:
             reduced_motion="reduce",
             locale="en-GB",
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         context.add_init_script(_WATCH_CSP)
         watch = Watch(server.url)
         context.on("request", watch.on_request)
