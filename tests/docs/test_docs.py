@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -54,16 +55,21 @@ def test_every_document_is_reached_from_the_readme() -> None:
         assert f"docs/{page.name}" in readme
 
 
+def stated(path: Path) -> int:
+    """How many departures a source states at its top."""
+    lines = iter((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines())
+    if not any(line.startswith("Departures") for line in lines):
+        return 0
+    return sum(bool(re.match(r"\d+\. ", line)) for line in lines)
+
+
 def test_every_departure_that_a_source_states_stands_in_the_list() -> None:
-    listed = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+    listed = re.split(r"^\d+\. ", (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     source = ROOT / "src" / "freehold"
-    stating = [
-        path.relative_to(source).as_posix()
-        for path in source.rglob("*.py")
-        if re.search(r"^Departures\b", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    ]
-    assert stating
-    assert [path for path in stating if f"`{path}`" not in listed] == []
+    in_sources = {path.relative_to(source).as_posix(): stated(path) for path in source.rglob("*.py")}
+    assert sum(in_sources.values()) > 0
+    for path, number in in_sources.items():
+        assert sum(f"`{path}`" in item for item in listed) >= number, f"{path} states {number} departures"
 
 
 def test_departures_are_numbered_without_a_gap_and_name_files_that_exist() -> None:
