@@ -157,7 +157,7 @@ class Engine:
                     index=index,
                     arrival=next(self._arrivals),
                     max_tokens=max_tokens,
-                    sampler=SamplerState(request.params, index, request.prompt, self._vocab_size, self._device),
+                    sampler=SamplerState(request.params, index, request.prompt, self._device),
                     output=OutputStream(request, index, max_tokens, self.tokenizer),
                     leader=sequences[0] if index and self.config.prefix_cache else None,
                 )
