@@ -29,6 +29,7 @@ from freehold.engine.sequence import Sequence
 from freehold.engine.stats import EngineStats
 from freehold.engine.step import Forward, Part
 from freehold.errors import ContextLengthError, InvalidRequestError, OverloadedError
+from freehold.kernels import pack
 from freehold.model.transformer import Transformer
 from freehold.text.tokenizer import Tokenizer
 
@@ -58,7 +59,7 @@ class Engine:
         exact = self.config.batch_invariant
         exact = dtype == torch.float32 if exact is None else exact
         if device.type == "cpu" and self.config.pack:
-            _pack(model)
+            pack(model)
         self._vocab_size, self._device = model.config.vocab_size, device
         self._cache = KVCache(model.config, self.config, max_context=self.max_context, dtype=dtype, device=device)
         self._scheduler = Scheduler(
@@ -265,11 +266,3 @@ def _part(scheduled: Scheduled) -> Part:
     sequence = scheduled.sequence
     token_ids = sequence.tokens[sequence.computed : sequence.computed + scheduled.count]
     return Part(token_ids, Segment(sequence.table, sequence.computed, scheduled.count), scheduled.samples)
-
-
-def _pack(model: Transformer) -> None:
-    try:
-        from freehold.kernels import pack
-    except ImportError:
-        return
-    pack(model)
