@@ -171,8 +171,8 @@ def test_greedy_text_is_the_engines_own_and_streams_alike(client: openai.OpenAI,
 
 def test_seeds_and_independent_answers(client: openai.OpenAI) -> None:
     options: dict[str, Any] = {"model": "tiny-llama", "messages": ASK, "max_tokens": 8, "temperature": 1.5, "n": 3}
-    first = client.chat.completions.create(**options, seed=5)
-    again = client.chat.completions.create(**options, seed=5)
+    # of two users, so that both run the whole prompt: a cached prefix may differ in the last bits of bfloat16
+    first, again = (client.chat.completions.create(**options, seed=5, user=user) for user in ("ann", "bob"))
     texts = [choice.message.content for choice in first.choices]
     assert texts == [choice.message.content for choice in again.choices]
     assert len(set(texts)) == 3
@@ -215,9 +215,12 @@ def test_the_prefix_cache_belongs_to_its_user(client: openai.OpenAI) -> None:
 def test_deepseeks_base_urls_and_prefix_completion(server: LiveServer) -> None:
     continued: list[Any] = [*ASK, {"role": "assistant", "content": "The capital is", "prefix": True}]
     with openai.OpenAI(base_url=f"{server.url}/beta", api_key="none", max_retries=0) as beta:
-        answer = beta.chat.completions.create(model="tiny-llama", messages=continued, max_tokens=3)
+        answer = beta.chat.completions.create(model="tiny-llama", messages=continued, max_tokens=3, temperature=0)
         assert answer.usage is not None
-        assert answer.usage.completion_tokens == 3
+        assert answer.usage.completion_tokens <= 3
+        fresh = beta.chat.completions.create(model="tiny-llama", messages=ASK, max_tokens=3, temperature=0)
+        assert fresh.usage is not None
+        assert answer.usage.prompt_tokens > fresh.usage.prompt_tokens
     with openai.OpenAI(base_url=server.url, api_key="none", max_retries=0) as root:
         assert (
             root.chat.completions.create(model="deepseek-reasoner", messages=ASK).choices[0].message.content == "Paris."
@@ -286,7 +289,8 @@ def test_a_whole_turn_with_tools_goes_back_and_forth(client: openai.OpenAI) -> N
     ]
     answer = client.chat.completions.create(model="tiny-r1", messages=turn, tools=TOOLS, max_tokens=2)
     assert answer.usage is not None
-    assert answer.usage.completion_tokens == 2
+    assert answer.usage.prompt_tokens > 100
+    assert answer.usage.completion_tokens <= 2
     turn[1] = {name: value for name, value in turn[1].items() if name != "reasoning_content"}
     with pytest.raises(openai.BadRequestError, match="thinking of all earlier") as caught:
         client.chat.completions.create(model="tiny-r1", messages=turn, tools=TOOLS, max_tokens=2)

@@ -236,3 +236,28 @@ def test_the_request_shapes_hold_exactly_the_honoured_fields() -> None:
 def test_the_documented_table_is_current(repository: Path) -> None:
     page = repository / "docs" / "schema.md"
     assert page.read_text(encoding="utf-8") == markdown(), "run: python -m freehold.serve.fields > docs/schema.md"
+
+
+def test_fields_that_only_work_together_or_never_do() -> None:
+    for make, fields, where in (
+        (chat, {"stream_options": {"include_usage": True}}, "stream_options"),
+        (completion, {"stream_options": {}}, "stream_options"),
+        (chat, {"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        (chat, {"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
+        (completion, {"echo": True, "logprobs": 1}, "echo"),
+        (chat, {"tool_choice": "required"}, "tool_choice"),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            make(**fields)
+        assert caught.value.param == where
+    quiet = {"include_usage": False, "include_obfuscation": False}
+    assert chat(stream=True, stream_options=quiet).include_usage is False
+    assert chat(stream=True, stream_options={"include_usage": True}).include_usage is True
+    assert chat(max_tokens=5, max_completion_tokens=5).requests[0].params.max_tokens == 5
+
+
+def test_what_is_not_given_takes_the_models_recommended_values() -> None:
+    for make in (chat, completion):
+        params = make().requests[0].params
+        assert (params.temperature, params.top_p) == (0.6, 0.95)
+    assert chat(temperature=0).requests[0].params.temperature == 0
