@@ -64,7 +64,7 @@ def test_ids_aliases_and_their_conflicts() -> None:
 
 
 def test_ids_that_nothing_could_answer_to_are_not_listed() -> None:
-    for nature, listed in (("never", ["m", "deepseek-chat"]), ("always", ["m", "deepseek-reasoner"])):
+    for nature, listed in (("never", ["m", "deepseek-chat"]), ("always", ["m", "deepseek-chat", "deepseek-reasoner"])):
         registry = ModelRegistry([FakeModel(name="m", thinking=nature)])
         assert [entry["id"] for entry in registry.listing()] == listed
         assert registry.describe("deepseek-reasoner")["freehold"]["alias_of"] == "m"

@@ -39,6 +39,9 @@ ON, OFF = {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}
         ("optional", "deepseek-chat", {"reasoning_effort": "low"}, True),
         ("always", "fake", {}, True),
         ("always", "deepseek-reasoner", ON, True),
+        ("always", "fake", OFF, False),
+        ("always", "fake", {"reasoning_effort": "none"}, False),
+        ("always", "deepseek-chat", {}, False),
         ("never", "fake", {}, None),
         ("never", "fake", OFF, None),
         ("never", "deepseek-chat", {}, None),
@@ -58,9 +61,6 @@ def test_the_field_decides_over_the_id_and_the_id_over_the_models_habit(
         ("never", "fake", ON, "thinking"),
         ("never", "fake", {"reasoning_effort": "low"}, "reasoning_effort"),
         ("never", "deepseek-reasoner", {}, "model"),
-        ("always", "fake", OFF, "thinking"),
-        ("always", "fake", {"reasoning_effort": "none"}, "reasoning_effort"),
-        ("always", "deepseek-chat", {}, "model"),
     ],
 )
 def test_a_model_that_cannot_is_named(nature: str, model: str, fields: dict[str, Any], param: str) -> None:

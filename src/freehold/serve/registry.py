@@ -92,9 +92,8 @@ class Served:
 
     @property
     def usable(self) -> bool:
-        """Whether the model can think, or not think, as the id asks."""
-        nature = self.model.chat_format.thinking
-        return self.thinking is None or nature == "optional" or (nature == "always") is self.thinking
+        """Whether the model can do what the id asks. Even one that always thinks can have its thinking closed at once."""
+        return self.thinking is not True or self.can_think
 
     @property
     def can_think(self) -> bool:

@@ -68,7 +68,7 @@ def choose_thinking(
         max_tokens: Most tokens of the whole answer.
 
     Raises:
-        UnsupportedError: The model cannot think, or cannot help it, and the request asks for the other.
+        UnsupportedError: The model cannot think, and the request asks it to.
         InvalidRequestError: The fields contradict each other.
     """
     level = None if effort is None else EFFORT_LEVELS[effort]
@@ -109,15 +109,6 @@ def _settle(served: Served, asked: bool | None, param: str) -> bool:
                 code="thinking_not_supported",
             )
         return False
-    if nature == "always":
-        if asked is False:
-            raise UnsupportedError(
-                f"The model {name} always thinks; it cannot be switched off. "
-                + ("Ask for deepseek-reasoner." if param == "model" else f"Leave {param} out, or set a budget."),
-                param=param,
-                code="thinking_not_optional",
-            )
-        return True
     return True if asked is None else asked
 
 
