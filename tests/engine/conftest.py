@@ -49,11 +49,3 @@ def llama(tiny: Callable[[str], Tiny]) -> Tiny:
 def deepseek(tiny: Callable[[str], Tiny]) -> Tiny:
     """The tiny DeepSeek-V3, whose tokenizer has think tags."""
     return tiny("deepseek_v3")
-
-
-@pytest.fixture(scope="session")
-def default_model() -> Path:
-    """The folder of the default model; fetched where it is not here yet."""
-    from freehold.hub.pull import ensure
-
-    return ensure("smollm2-135m-instruct")

@@ -96,7 +96,9 @@ class PoolMachine(RuleBasedStateMachine):
             assert table.contiguous == (blocks == list(range(blocks[0], blocks[0] + len(blocks))))
 
 
-PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+PoolMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True, database=None
+)
 TestPool = PoolMachine.TestCase
 
 

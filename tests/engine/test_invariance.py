@@ -95,9 +95,9 @@ def test_tiny_models_agree_alone_and_in_batches(kind: str, pack: bool, tiny: Cal
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_default_model_agrees_alone_and_in_batches(default_model: Path) -> None:
-    model = load_model(default_model, torch.float32, torch.device("cpu"))
-    tokenizer = Tokenizer.from_folder(default_model)
+def test_the_default_model_agrees_alone_and_in_batches(default_model_folder: Path) -> None:
+    model = load_model(default_model_folder, torch.float32, torch.device("cpu"))
+    tokenizer = Tokenizer.from_folder(default_model_folder)
     prompt = tuple(tokenizer.encode("The capital of France is Paris. The capital of Italy is"))
     config = EngineConfig(cache_tokens=8192, prefix_cache=False)
     alone, tokens = watch(Engine(model, tokenizer, config), prompt, [], 0)

@@ -191,9 +191,9 @@ def test_devices_and_dtypes_are_checked() -> None:
 
 
 @pytest.mark.slow
-def test_the_default_model_writes_what_transformers_writes(default_model: Path) -> None:
-    reference = transformers.AutoModelForCausalLM.from_pretrained(default_model, dtype=torch.float32).eval()
-    with LanguageModel.from_folder(default_model, dtype="float32") as model:
+def test_the_default_model_writes_what_transformers_writes(default_model_folder: Path) -> None:
+    reference = transformers.AutoModelForCausalLM.from_pretrained(default_model_folder, dtype=torch.float32).eval()
+    with LanguageModel.from_folder(default_model_folder, dtype="float32") as model:
         for question in ("What is the capital of France?", "Write a haiku about the sea."):
             prompt = list(model.chat_format.encode([Message("user", question)]).token_ids)
             answer = model.chat(question, temperature=0, repetition_penalty=1.0, max_tokens=32)

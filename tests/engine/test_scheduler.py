@@ -125,7 +125,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert len(self.driver.finished) == self.submitted
 
 
-SchedulerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+SchedulerMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True, database=None
+)
 TestScheduler = SchedulerMachine.TestCase
 
 

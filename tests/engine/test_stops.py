@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freehold.engine.stops import StopFilter
@@ -18,6 +18,7 @@ def expected(text: str, stop_strings: list[str]) -> tuple[str, bool]:
     return text, False
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(text=letters, stop_strings=stops, data=st.data())
 def test_the_result_is_the_same_however_the_text_is_cut(
     text: str, stop_strings: list[str], data: st.DataObject
@@ -34,6 +35,7 @@ def test_the_result_is_the_same_however_the_text_is_cut(
     assert (shown, stop_filter.stopped) == (wanted, stopped)
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(text=letters, stop_strings=stops)
 def test_only_what_may_begin_a_stop_string_is_held_back(text: str, stop_strings: list[str]) -> None:
     stop_filter = StopFilter(stop_strings)
