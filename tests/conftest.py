@@ -6,6 +6,7 @@ FREEHOLD_TESTS_STRICT=1, as CI has it, such a test fails the run, a GPU alone ex
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,15 @@ import pytest
 from tests.support.process import RunningFreehold, running_freehold
 
 ROOT = Path(__file__).resolve().parents[1]
-TEST_HOME = Path(os.environ.get("FREEHOLD_TEST_HOME", ROOT / "build" / "test-home"))
+
+
+def _hub_version() -> str:
+    """Of the code and catalog that fetch and convert: what another version made is not what this one makes."""
+    sources = sorted(path for path in (ROOT / "src/freehold/hub").rglob("*") if path.suffix in {".py", ".toml"})
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+TEST_HOME = Path(os.environ.get("FREEHOLD_TEST_HOME") or ROOT / "build" / "test-home" / _hub_version())
 
 # Before any test module imports torch or tokenizers, and for every process that a test starts.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -40,7 +49,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def default_model_folder() -> Path:
-    """The real default model, fetched once and kept in build/test-home between runs."""
+    """The real default model, fetched once and kept in build/test-home until the code that fetches it changes."""
     from freehold.errors import PullError
     from freehold.hub.catalog import DEFAULT_MODEL
     from freehold.hub.pull import ensure

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from freehold.errors import ConfigError
-from freehold.hub.catalog import DEFAULT_MODEL, CatalogModel, load_catalog
+from freehold.hub.catalog import DEFAULT_MODEL, CatalogModel, generation_defaults, load_catalog
 
 pytestmark = pytest.mark.usefixtures("empty_home")
 
@@ -83,6 +83,20 @@ def test_the_parameter_count_of_v3_follows_from_its_published_configuration(shar
     total = layers * (attention + 2 * dim) + dense * 3 * dim * config["inter_dim"]
     total += (layers - dense) * (experts + router) + 2 * config["vocab_size"] * dim + dim
     assert load_catalog().models["deepseek-r1"].parameters == total
+
+
+def test_greedy_decoding_is_written_as_transformers_takes_it(tmp_path: Path) -> None:
+    from transformers import GenerationConfig
+
+    from freehold.engine.sampling import recommended
+
+    for sampling in ({"temperature": 0.0}, {"temperature": 0.6, "top_p": 0.95}):
+        path = tmp_path / "generation_config.json"
+        path.write_text(json.dumps(generation_defaults(sampling)))
+        theirs, ours = GenerationConfig.from_pretrained(tmp_path), recommended(tmp_path)
+        assert theirs.do_sample is (ours.temperature > 0)
+        assert ours.temperature == sampling["temperature"]
+        GenerationConfig(**json.loads(path.read_text())).validate(strict=True)
 
 
 def test_a_users_catalog_adds_and_replaces(empty_home: Path) -> None:

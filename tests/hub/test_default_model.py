@@ -29,7 +29,7 @@ def test_the_pulled_folder_is_whole_and_says_what_it_is(default_model_folder: Pa
     config = check_folder(default_model_folder)
     assert (config.architecture, config.num_hidden_layers, config.eos_token_ids) == ("LlamaForCausalLM", 30, (2,))
     defaults = json.loads((default_model_folder / "generation_config.json").read_text())
-    assert (defaults["temperature"], defaults["eos_token_id"]) == (0.0, [2])
+    assert (defaults["do_sample"], defaults.get("temperature"), defaults["eos_token_id"]) == (False, None, [2])
 
 
 def test_its_parameter_count_is_the_catalogs(default_model_folder: Path) -> None:

@@ -19,7 +19,7 @@ from freehold.errors import ConfigError, PullError
 from freehold.hub.home import home
 from freehold.hub.names import check_name, check_repository, check_revision
 
-__all__ = ["DEFAULT_MODEL", "Catalog", "CatalogModel", "WheelMember", "load_catalog"]
+__all__ = ["DEFAULT_MODEL", "Catalog", "CatalogModel", "WheelMember", "generation_defaults", "load_catalog"]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -145,6 +145,13 @@ def load_catalog() -> Catalog:
             f"catalog: the default model {default!r} is not in it; known are {', '.join(sorted(models))}."
         )
     return Catalog(default, MappingProxyType(models))
+
+
+def generation_defaults(sampling: Mapping[str, float]) -> dict[str, Any]:
+    """Gives recommended sampling as entries of `generation_config.json`, where a temperature of 0 has no place."""
+    if sampling.get("temperature") == 0:
+        return {"do_sample": False, **{name: value for name, value in sampling.items() if name != "temperature"}}
+    return {"do_sample": True, **sampling}
 
 
 def _model(where: str, name: str, table: Any) -> CatalogModel:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freehold.errors import WeightsError
+from freehold.hub.catalog import generation_defaults
 from freehold.hub.gguf import GgufFile
 from freehold.hub.gguf_architectures import read_architecture
 from freehold.hub.gguf_plan import PlannedTensor
@@ -82,7 +83,7 @@ def _generation_config(file: GgufFile, sampling: Mapping[str, float]) -> dict[st
     if pad is not None:
         content["pad_token_id"] = pad
     if sampling:
-        content |= {"do_sample": True, **sampling}
+        content |= generation_defaults(sampling)
     return content
 
 

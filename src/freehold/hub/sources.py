@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from freehold.errors import PullError
-from freehold.hub.catalog import CatalogModel, WheelMember
+from freehold.hub.catalog import CatalogModel, WheelMember, generation_defaults
 from freehold.hub.gguf import GgufFile
 from freehold.hub.gguf_convert import convert, converted_bytes
 from freehold.hub.hub_client import HubClient
@@ -129,7 +129,7 @@ def _recommend(path: Path, sampling: Mapping[str, float]) -> None:
         raise PullError(
             f"{path.name} holds a {type(content).__name__}, not an object; the repository is not usable as published."
         )
-    merged = {"do_sample": True, **sampling, **content}
+    merged = {**generation_defaults(sampling), **content}
     path.write_text(json.dumps(merged, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 

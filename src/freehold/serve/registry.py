@@ -92,7 +92,7 @@ class Served:
 
     @property
     def usable(self) -> bool:
-        """Whether the model can do what the id asks. Even one that always thinks can have its thinking closed at once."""
+        """Whether the model can do what the id asks; one that always thinks can have its thinking closed at once."""
         return self.thinking is not True or self.can_think
 
     @property
