@@ -12,9 +12,10 @@ import torch
 import transformers
 
 from freehold.engine.config import EngineConfig
-from freehold.engine.language_model import LanguageModel, choose_device, choose_dtype
+from freehold.engine.language_model import LanguageModel, _with_tool_calls
+from freehold.engine.placement import choose_device, choose_dtype
 from freehold.errors import ConfigError, ContextLengthError, InvalidRequestError, UnsupportedError
-from freehold.types import Message, SamplingParams
+from freehold.types import Completion, FinishReason, Message, SamplingParams, Usage
 from tests.engine.conftest import Tiny
 from tests.engine.running import prompts
 from tests.support.tiny_models import tiny_folder
@@ -175,6 +176,19 @@ def test_a_forgotten_model_ends_its_thread(llama: Tiny) -> None:
     assert gone() is None
     thread.join(30)
     assert thread not in threading.enumerate()
+
+
+@pytest.mark.parametrize(("ended", "reason"), [("stop", "tool_calls"), ("length", "length")])
+def test_tool_calls_are_told_from_the_text(ended: FinishReason, reason: str) -> None:
+    text = 'Let me look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
+    answer = Completion(text, None, (1, 2), ended, Usage(3, 2))
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    told = _with_tool_calls(answer, "hermes", tools)
+    assert told.text == "Let me look."
+    assert [(call.name, json.loads(call.arguments)) for call in told.tool_calls] == [("weather", {"city": "Rome"})]
+    assert told.finish_reason == reason
+    plain = _with_tool_calls(Completion("No call.", None, (1,), "stop", Usage(3, 1)), "hermes", tools)
+    assert (plain.text, plain.tool_calls, plain.finish_reason) == ("No call.", (), "stop")
 
 
 def test_devices_and_dtypes_are_checked() -> None:

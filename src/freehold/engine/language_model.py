@@ -25,6 +25,7 @@ from torch import Tensor
 from freehold.engine.collect import Collector
 from freehold.engine.config import EngineConfig
 from freehold.engine.engine import Engine
+from freehold.engine.placement import choose_device, choose_dtype
 from freehold.engine.request import Request, Thinking
 from freehold.engine.runner import EngineRunner, SyncStream
 from freehold.engine.sampling import recommended, with_changes
@@ -38,9 +39,8 @@ from freehold.text.tokenizer import Tokenizer
 from freehold.text.tools import ToolSyntax, tool_parser
 from freehold.types import Completion, Message, SamplingParams
 
-__all__ = ["LanguageModel", "choose_device", "choose_dtype"]
+__all__ = ["LanguageModel"]
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 _LOGIT_ROWS = 512
 
 
@@ -305,39 +305,6 @@ def _with_tool_calls(answer: Completion, syntax: ToolSyntax, tools: Sequence[Map
         tool_calls=calls,
         finish_reason="tool_calls" if called else answer.finish_reason,
     )
-
-
-def choose_device(device: str | None) -> torch.device:
-    """Takes a device by name, or the GPU where there is one.
-
-    Raises:
-        ConfigError: Not a device, or not there.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"Device {device!r} is not known; use cpu, cuda or cuda:N.") from error
-    if chosen.type not in {"cpu", "cuda"}:
-        raise ConfigError(f"Device {device!r} is not supported; use cpu, cuda or cuda:N.")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"Device {device!r} is not there: torch sees {torch.cuda.device_count()} GPUs. Use cpu.")
-    return chosen
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Takes a dtype by name.
-
-    Raises:
-        ConfigError: Not one of the three, or float16 on a CPU, whose matrix units do not know it: it would be many
-            times slower than bfloat16.
-    """
-    if name not in _DTYPES:
-        raise ConfigError(f"dtype {name!r} is not known; use {', '.join(_DTYPES)}.")
-    if name == "float16" and device.type == "cpu":
-        raise ConfigError("dtype float16 is not offered on a CPU, where it is very slow; use bfloat16 or float32.")
-    return _DTYPES[name]
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
