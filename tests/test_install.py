@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import os
@@ -406,6 +407,33 @@ def test_everything_that_runs_or_tests_is_pinned_to_what_is_installed() -> None:
     assert sorted(needed - set(pinned)) == []
     wrong = {name: (importlib.metadata.version(name), pinned[name]) for name in needed}
     assert {name: pair for name, pair in wrong.items() if pair[0] != pair[1]} == {}
+
+
+def _third_party(folder: Path) -> dict[str, str]:
+    """What is imported under a folder, and where first, by the name of its package."""
+    packages = importlib.metadata.packages_distributions()
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                names = [node.module]
+            for name in names:
+                for package in packages.get(name.split(".")[0], []):
+                    found.setdefault(canonical(package), path.relative_to(ROOT).as_posix())
+    return found
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Nothing works only because something else happens to bring it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    run_set = {canonical(Requirement(text).name) for text in project["dependencies"]} | {"freehold"}
+    test_set = run_set | {canonical(Requirement(text).name) for text in project["optional-dependencies"]["test"]}
+    # FastAPI is Starlette with more, and pytest-playwright is there to bring Playwright.
+    brought = {"starlette", "playwright"}
+    for folder, declared in {"src": run_set, "tests": test_set, "bench": test_set}.items():
+        missing = {name: where for name, where in _third_party(ROOT / folder).items() if name not in declared | brought}
+        assert missing == {}
 
 
 def test_running_needs_no_test_or_build_parts() -> None:
