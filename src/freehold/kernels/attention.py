@@ -48,8 +48,8 @@ class PackedAttention(nn.Module):
             attend: Stores the keys and values.
             residual_TD: What the result is added to.
         """
-        rows, heads, size = len(x_TD), self.num_heads, self.head_dim
-        qkv = self.qkv_proj(x_TD)
+        rows, heads, size = x_TD.shape[0], self.num_heads, self.head_dim
+        qkv = self.qkv_proj.forward(x_TD)
         qk_THd = qkv[:, : self._rotated].view(rows, -1, size)
         if self.q_norm is not None and self.k_norm is not None:
             qk_THd = torch.cat((self.q_norm(qk_THd[:, :heads]), self.k_norm(qk_THd[:, heads:])), 1)

@@ -191,13 +191,13 @@ class PackedLinear(FusedLinear):
         return self._binary(x_TK, other_TN, "mul")
 
     def _unary(self, x_TK: Tensor, attribute: str) -> Tensor:
-        if self._doubles_single_rows and len(x_TK) == 1:
+        if self._doubles_single_rows and x_TK.shape[0] == 1:
             return self._unary(x_TK.expand(2, -1), attribute)[:1]
         out_TN: Tensor = self._op(x_TK, self._packed, self._bias, attribute, _NO_SCALARS, "")
         return out_TN
 
     def _binary(self, x_TK: Tensor, other_TN: Tensor, attribute: str) -> Tensor:
-        if self._doubles_single_rows and len(x_TK) == 1:
+        if self._doubles_single_rows and x_TK.shape[0] == 1:
             return self._binary(x_TK.expand(2, -1), other_TN.expand(2, -1), attribute)[:1]
         out_TN: Tensor = self._binary_op(x_TK, other_TN, self._packed, self._bias, attribute)
         return out_TN

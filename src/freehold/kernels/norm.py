@@ -40,6 +40,7 @@ class PackedRMSNorm(nn.Module):
         self.size = norm.weight.shape[0]
         self.dtype = norm.weight.dtype
         self._floor = torch.tensor(math.sqrt(self.size * self.eps))
+        self._signs_21 = torch.tensor([[1.0], [-1.0]], dtype=self.dtype)
         self.load(norm.weight)
 
     def load(self, weight: Tensor) -> None:
@@ -52,15 +53,15 @@ class PackedRMSNorm(nn.Module):
             raise WeightsError(f"A weight of shape {list(weight.shape)} cannot go into a norm of {self.size} numbers.")
         self.weight = weight.detach().to(device="cpu", dtype=self.dtype, copy=True)
         self._scaled_D = self.weight.float() * math.sqrt(self.size)
-        self._twice_2D = torch.cat((self.weight, self.weight))
+        self._twice_2D = torch.stack((self.weight, self.weight))
 
     def forward(self, x_TD: Tensor) -> Tensor:
         """Normalises each row; shape and type stay."""
         if x_TD.dtype != torch.bfloat16:
             return F.rms_norm(x_TD, (self.size,), self.weight, self.eps)
-        if len(x_TD) == 1:
-            both_T2D = torch.cat((x_TD, -x_TD), 1)
-            return torch.layer_norm(both_T2D, (2 * self.size,), self._twice_2D, None, self.eps)[:, : self.size]
+        if x_TD.shape[0] == 1:
+            both_2D = x_TD * self._signs_21
+            return torch.layer_norm(both_2D, both_2D.shape, self._twice_2D, None, self.eps)[:1]
         length_T1 = torch.hypot(torch.linalg.vector_norm(x_TD, 2, -1, True, dtype=torch.float32), self._floor)
         return torch.div(x_TD * self._scaled_D, length_T1, out=torch.empty_like(x_TD))
 

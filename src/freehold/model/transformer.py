@@ -13,6 +13,8 @@ Shapes: T tokens, D hidden, V vocabulary.
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 
@@ -127,7 +129,7 @@ class Transformer(nn.Module):
         """
         x_TD = self.model.embed_tokens(token_ids_T)
         rotation = self.rope(positions_T)
-        for layer in self.model.layers[: self.config.num_hidden_layers]:
+        for layer in islice(self.model.layers, self.config.num_hidden_layers):
             x_TD = layer(x_TD, rotation, attend)
         out_TD: Tensor = self.model.norm(x_TD)
         return out_TD
