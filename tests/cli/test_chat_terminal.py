@@ -27,6 +27,7 @@ class Terminal:
 
     def __init__(self, *arguments: str, home: Path) -> None:
         self.screen = ""
+        self._unread = ""
         self._master, slave = pty.openpty()
         env = {**os.environ, "FREEHOLD_HOME": str(home), "TERM": "xterm"}
         # A session of its own, with the terminal as its controlling one, so that the key Ctrl-C reaches it as a signal.
@@ -39,19 +40,20 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
-        """Reads until `text` has come since the last wait."""
-        begun, seen = time.monotonic(), ""
-        while text not in seen:
+        """Reads until `text` has come, after whatever was waited for before."""
+        begun = time.monotonic()
+        while text not in self._unread:
             assert time.monotonic() - begun < seconds, f"{text!r} has not come:\n{self.screen}"
             ready, _, _ = select.select([self._master], [], [], 0.2)
-            if ready:
-                try:
-                    piece = os.read(self._master, 4096).decode(errors="replace")
-                except OSError:  # Linux says so when the program has left
-                    piece = ""
-                    assert text in seen, f"it left before {text!r}:\n{self.screen}"
-                seen += piece
-                self.screen += piece
+            if not ready:
+                continue
+            try:
+                piece = os.read(self._master, 4096).decode(errors="replace")
+            except OSError:  # so Linux says that the program has left
+                pytest.fail(f"it left before {text!r}:\n{self.screen}")
+            self._unread += piece
+            self.screen += piece
+        self._unread = self._unread.partition(text)[2]
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -69,19 +71,21 @@ def terminal(default_model_folder: Path, tmp_path: Path) -> Iterator[Terminal]:
 
 def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     terminal.wait_for("> ")
+    terminal.type("What is the capital of France?\r")
+    terminal.wait_for("Paris")
+    terminal.wait_for("> ")
+    terminal.type("/new\r")
+    terminal.wait_for("A new conversation.")
     terminal.type("Write a very long story about a dragon and a lighthouse.\r")
     terminal.wait_for("lighthouse")
     time.sleep(1.5)
     terminal.type("\x03")
     terminal.wait_for("(stopped)", seconds=5)
     terminal.wait_for("> ")
-    terminal.type("/new\r")
-    terminal.wait_for("A new conversation.")
-    terminal.type("What is the capital of France?\r")
-    terminal.wait_for("Paris")
-    terminal.wait_for("> ")
     terminal.type("/chats\r")
-    terminal.wait_for("Write a very long story about a dragon")
+    terminal.wait_for("1  Write a very long story about a dragon")
+    terminal.wait_for("2  What is the capital of France?")
+    terminal.wait_for("> ")
     terminal.type("\x04")
     assert terminal.process.wait(20) == 0
     assert "Traceback" not in terminal.screen
