@@ -95,6 +95,7 @@ def test_a_title_is_text(open_app: OpenApp, start_server: StartServer) -> None:
 def test_the_pages_policy_is_strict(open_app: OpenApp, start_server: StartServer, built_app: Path) -> None:
     app = open_app(start_server(FakeModel()))
     policy = app.page.goto(app.server.url + "/").headers["content-security-policy"]
+    app.page.wait_for_load_state("networkidle")
     app.watch.expect("401")
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert directives["default-src"] == "'self'"
