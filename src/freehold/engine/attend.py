@@ -5,16 +5,19 @@ Each sequence takes part in a step as one segment: some new tokens behind those 
 
 - in place: the blocks of the sequence lie side by side, and keys and values are a view of the cache;
 - gathered: they do not, and the rows are copied together first;
-- padded: many short sequences with one new token each are gathered to one length and attended in one call, masked.
+- padded: many short sequences with one new token each are gathered to one length and attended in one call, masked;
+- in lockstep: sequences of one length that lie at equal distances in the cache, as those of a batch that was submitted
+  together do, are one strided view of it, attended in one call without copying.
 
 The first two attend each sequence by itself, with shapes that depend on nothing else in the batch, so that their
-results do not either; batch-invariant mode uses these alone. The third saves calls where calls cost more than copying.
+results do not either; batch-invariant mode uses these alone. The others save calls.
 
 Shapes as in `freehold.model.attention`; S cached tokens read, B sequences decoded together, L width of a latent row.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -64,14 +67,17 @@ class PagedAttend:
         self._parts: list[_Part] = []
         single = 0
         if not exact:
-            while single < len(segments) and segments[single].count == 1 and segments[single].length <= _PADDED_TOKENS:
+            while single < len(segments) and segments[single].count == 1:
                 single += 1
-            if single < 2:
+            view = _lockstep(cache, segments[:single])
+            if view is None:
+                short = itertools.takewhile(lambda s: s.length <= _PADDED_TOKENS, segments[:single])
+                single = sum(1 for _ in short)
+            if single >= 2:
+                self._parts.append(_Padded(cache, segments[:single], view))
+            else:
                 single = 0
-        row = 0
-        if single:
-            self._parts.append(_Padded(cache, segments[:single]))
-            row = single
+        row = single
         for segment in segments[single:]:
             self._parts.append(_Single(cache, segment, row))
             row += segment.count
@@ -203,15 +209,28 @@ class _Single:
 
 
 class _Padded:
-    """The first B rows of the step, one token of a sequence each, gathered to one length and masked."""
+    """The first B rows of the step, one token of a sequence each, attended in one call.
 
-    def __init__(self, cache: KVCache, segments: Sequence[Segment]) -> None:
+    They are read through `view`, (layers, B, S, ...), where there is one, else gathered to one length and masked.
+    """
+
+    def __init__(self, cache: KVCache, segments: Sequence[Segment], view: Tensor | None) -> None:
+        self._count = len(segments)
+        self._views: tuple[Tensor, ...] | None = None
+        self._mask_B11S: Tensor | None = None
+        if view is None:
+            self._plan_gathering(cache, segments)
+        else:
+            self._views = view.unbind(0)
+            self._allowed_B1S = torch.ones(view.shape[1], 1, view.shape[2], dtype=torch.bool, device=view.device)
+
+    def _plan_gathering(self, cache: KVCache, segments: Sequence[Segment]) -> None:
         lengths = [segment.length for segment in segments]
         blocks = -(-max(lengths) // cache.block_size)
         # padding reads the sequence's own first block again, so that nothing of another's is ever touched
         table = [s.table.blocks[:blocks] + s.table.blocks[:1] * (blocks - len(s.table.blocks)) for s in segments]
         device = cache.tensor.device
-        self._count, self._padded = len(segments), blocks * cache.block_size
+        self._padded = blocks * cache.block_size
         self._blocks = torch.tensor(table).view(-1).to(device)
         self._layers, self._block_size = cache.layers, cache.block_size
         # one buffer for all layers: fresh memory in each would cost more in page faults than the copying does
@@ -221,14 +240,16 @@ class _Padded:
         self._allowed_B1S = allowed_BS[:, None].to(device)
         self._mask_B11S = _additive(allowed_BS[:, None, None], cache.tensor.dtype).to(device)
 
-    def _gather(self, layer: int) -> Tensor:
+    def _read(self, layer: int) -> Tensor:
+        if self._views is not None:
+            return self._views[layer]
         rows = self._layers[layer]
         by_block = rows.view(-1, self._block_size, *rows.shape[1:])
         torch.index_select(by_block, 0, self._blocks, out=self._gathered)
         return self._gathered.view(self._count, self._padded, *rows.shape[1:])
 
     def gqa(self, layer: int, q_THd: Tensor, scale: float) -> Tensor:
-        k_BGSd, v_BGSd = self._gather(layer).permute(2, 0, 3, 1, 4).unbind(0)
+        k_BGSd, v_BGSd = self._read(layer).permute(2, 0, 3, 1, 4).unbind(0)
         return _one_token(q_THd[: self._count], k_BGSd, v_BGSd, self._mask_B11S, scale)
 
     def mla(
@@ -243,12 +264,27 @@ class _Padded:
         return mla_absorbed(
             q_nope_THn[: self._count, None],
             q_rope_THr[: self._count, None],
-            self._gather(layer),
+            self._read(layer),
             self._allowed_B1S,
             w_uk_HnC,
             w_uv_HvC,
             scale,
         )[:, 0]
+
+
+def _lockstep(cache: KVCache, segments: Sequence[Segment]) -> Tensor | None:
+    """One view (layers, B, S, ...) of sequences equally long and equally far apart; None where they are not."""
+    if len(segments) < 2 or any(not s.table.contiguous or s.length != segments[0].length for s in segments):
+        return None
+    starts = [s.table.blocks[0] for s in segments]
+    gap = starts[1] - starts[0]
+    if gap <= 0 or any(b - a != gap for a, b in itertools.pairwise(starts)):
+        return None
+    tensor, size = cache.tensor, cache.block_size
+    layers, slot, *rest = tensor.stride()
+    shape = (tensor.shape[0], len(segments), segments[0].length, *tensor.shape[2:])
+    first = tensor.storage_offset() + starts[0] * size * slot
+    return tensor.as_strided(shape, (layers, gap * size * slot, slot, *rest), first)
 
 
 def _one_token(q_BHd: Tensor, k_BGSd: Tensor, v_BGSd: Tensor, mask_B11S: Tensor | None, scale: float) -> Tensor:
