@@ -88,6 +88,19 @@ def test_by_default_it_takes_a_quarter_of_the_free_memory(
         make(model)
 
 
+def test_by_default_it_leaves_memory_to_others_beyond_one_context(
+    llama: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = llama.model.config
+    (tmp_path / "meminfo").write_text(f"MemAvailable: {2**30} kB\n")
+    monkeypatch.setattr(cache_module, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(cache_module, "_CGROUP", tmp_path)
+    monkeypatch.setattr(cache_module, "_USUAL_BYTES", bytes_per_token(model, torch.bfloat16) * 1024)
+    assert make(model).num_tokens == 1024
+    monkeypatch.setattr(cache_module, "_USUAL_BYTES", 1)
+    assert make(model).num_tokens == 512 + 16, "one full context always fits"
+
+
 def test_blocks_are_copied_in_all_layers(llama: Tiny) -> None:
     cache = make(llama.model.config, cache_tokens=64, block_size=4)
     cache.tensor.copy_(torch.randn(cache.tensor.shape))

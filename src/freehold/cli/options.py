@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Alias", "Context", "Dtype", "Host", "MaxBatch", "Models", "Port", "Threads", "engine_settings"]
+__all__ = [
+    "Alias",
+    "CacheTokens",
+    "Context",
+    "Dtype",
+    "Host",
+    "MaxBatch",
+    "Models",
+    "Port",
+    "Threads",
+    "engine_settings",
+]
 
 Port = Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on; 0 takes any free one.")]
 Host = Annotated[
@@ -27,11 +38,19 @@ Context = Annotated[
     int | None,
     typer.Option(metavar="N", help="Most tokens of a prompt with its answer; by default the model's own length."),
 ]
+CacheTokens = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Tokens that all conversations in memory may hold together; by default about 1 GiB's worth."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", help="Processor threads to compute with; by default torch's own choice.")
 ]
 
 
-def engine_settings(max_batch: int, context: int | None, threads: int | None) -> dict[str, int | None]:
+def engine_settings(
+    max_batch: int, context: int | None, cache_tokens: int | None, threads: int | None
+) -> dict[str, int | None]:
     """Gives the options that set up the engine, under the engine's names."""
-    return {"max_batch": max_batch, "max_context": context, "threads": threads}
+    return {"max_batch": max_batch, "max_context": context, "cache_tokens": cache_tokens, "threads": threads}

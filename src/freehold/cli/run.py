@@ -28,6 +28,7 @@ def run(
     dtype: options.Dtype = "bfloat16",
     max_batch: options.MaxBatch = 32,
     context: options.Context = None,
+    cache_tokens: options.CacheTokens = None,
     threads: options.Threads = None,
 ) -> None:
     """Start Freehold on this machine and open the app.
@@ -50,7 +51,7 @@ def run(
         if open_app and can_open_browser():
             webbrowser.open(server.sign_in_url)
 
-    engine = options.engine_settings(max_batch, context, threads)
+    engine = options.engine_settings(max_batch, context, cache_tokens, threads)
     # The terminal is for the link here, not for a line a request; `freehold serve` logs those.
     quiet = logging.WARNING
     serve_models(model or [], alias or [], settings, engine=engine, dtype=dtype, on_ready=ready, log_level=quiet)

@@ -38,6 +38,7 @@ def serve(
     dtype: options.Dtype = "bfloat16",
     max_batch: options.MaxBatch = 32,
     context: options.Context = None,
+    cache_tokens: options.CacheTokens = None,
     threads: options.Threads = None,
 ) -> None:
     """Serve the API and the app to programs and other machines.
@@ -62,5 +63,5 @@ def serve(
     def ready(server: Ready, registry: ModelRegistry) -> None:
         tell(f"{registry.default.name} answers at {server.url}/v1")
 
-    engine = options.engine_settings(max_batch, context, threads)
+    engine = options.engine_settings(max_batch, context, cache_tokens, threads)
     serve_models(model or [], alias or [], settings, engine=engine, dtype=dtype, on_ready=ready)

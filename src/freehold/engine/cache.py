@@ -24,6 +24,8 @@ from freehold.model.config import ModelConfig
 __all__ = ["KVCache", "bytes_per_token"]
 
 _SHARE_OF_FREE_MEMORY = 0.25
+_USUAL_BYTES = 2**30
+"""What a cache in the machine's own memory takes by default, where one full context needs no more."""
 _UNKNOWN_FREE_BYTES = 4 * 2**30
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -57,7 +59,10 @@ class KVCache:
         tokens = config.cache_tokens
         if tokens is None:
             affordable = int(_free_bytes(device) * _SHARE_OF_FREE_MEMORY) // token_bytes
-            tokens = min(affordable, (max_context + config.block_size) * config.max_batch)
+            context = max_context + config.block_size
+            tokens = min(affordable, context * config.max_batch)
+            if device.type == "cpu":
+                tokens = min(tokens, max(_USUAL_BYTES // token_bytes, context))
         num_blocks = math.ceil(tokens / config.block_size) if config.cache_tokens else tokens // config.block_size
         if num_blocks < 1:
             raise ConfigError(

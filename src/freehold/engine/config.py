@@ -34,8 +34,9 @@ class EngineConfig:
         prefill_chunk: Most prompt tokens taken in one step, beside one token of each answer being written. Smaller
             chunks keep running answers fluent, larger ones read prompts faster.
         max_context: Most tokens of prompt and answer together; None takes the model's own context length.
-        cache_tokens: Tokens the cache holds over all sequences; None takes at most a quarter of the free memory, and no
-            more than `max_batch` full contexts.
+        cache_tokens: Tokens the cache holds over all sequences; None takes at most a quarter of the free memory, no
+            more than `max_batch` full contexts, and on a CPU no more than 1 GiB or one full context, whichever is
+            larger.
         max_waiting: Most answers that may queue; more are refused with `OverloadedError`.
         prefix_cache: Whether prompts reuse what the same user's earlier sequences left in the cache.
         batch_invariant: Whether a sequence gets the same logits alone and in any batch. Every forward pass then has
