@@ -67,6 +67,14 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),
 }
+_WHOLE: dict[str, bool] = {
+    "max_tokens": True,
+    "top_k": False,
+    "seed": True,
+    "logprobs": True,
+    "n": False,
+}
+"""Fields that are whole numbers, and whether they may be None."""
 MAX_STOPS = 16
 MAX_STOP_CHARS = 512
 MAX_N = 16
@@ -94,7 +102,9 @@ class SamplingParams:
         repetition_penalty: Divides positive and multiplies negative logits of tokens in prompt and answer, over 0
             to 10.
         logit_bias: Added to the logits of single token ids, -100 to 100 each.
-        seed: Makes sampling repeatable on the same machine, whatever else is in the batch.
+        seed: Draws the same random numbers again, whatever else is in the batch. In float32 that repeats the answer on
+            the same machine; in bfloat16 the logits are rounded otherwise where the batch or the cached part of the
+            prompt differs, so that a close choice may fall otherwise.
         stop: The answer ends before any of these strings; none of them is ever emitted, not even in part.
         stop_token_ids: Further tokens that end the answer, beside the model's own end tokens.
         ignore_eos: Write on past the model's end tokens (benchmarks).
@@ -103,7 +113,7 @@ class SamplingParams:
         n: How many independent answers to one prompt.
 
     Raises:
-        InvalidRequestError: A value out of bounds; `param` names the field.
+        InvalidRequestError: A value of a wrong type or out of bounds; `param` names the field.
     """
 
     max_tokens: int | None = None
@@ -123,6 +133,7 @@ class SamplingParams:
     n: int = 1
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)
             if not math.isfinite(value) or not low <= value <= high:
@@ -151,6 +162,31 @@ class SamplingParams:
         for token_id, bias in self.logit_bias.items():
             if token_id < 0 or not math.isfinite(bias) or not -100.0 <= bias <= 100.0:
                 raise _out_of_bounds("logit_bias", f"{token_id}: {bias}", "a token id and a bias from -100 to 100")
+
+    def _check_types(self) -> None:
+        """A wrong type would otherwise come to light in the middle of a step that many answers share."""
+        for name in (*_BOUNDS, "repetition_penalty"):
+            if not _is_number(getattr(self, name)):
+                raise _out_of_bounds(name, repr(getattr(self, name)), "a number")
+        for name, optional in _WHOLE.items():
+            value = getattr(self, name)
+            if not (_is_whole(value) or (optional and value is None)):
+                raise _out_of_bounds(name, repr(value), "a whole number" + (" or None" if optional else ""))
+        if not isinstance(self.stop, tuple) or not all(isinstance(stop, str) for stop in self.stop):
+            raise _out_of_bounds("stop", repr(self.stop), "a tuple of strings")
+        if not isinstance(self.stop_token_ids, tuple) or not all(map(_is_whole, self.stop_token_ids)):
+            raise _out_of_bounds("stop_token_ids", repr(self.stop_token_ids), "a tuple of token ids")
+        biases = self.logit_bias
+        if not isinstance(biases, Mapping) or not all(_is_whole(t) and _is_number(b) for t, b in biases.items()):
+            raise _out_of_bounds("logit_bias", repr(biases), "a mapping from token ids to numbers")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _out_of_bounds(param: str, value: Any, bound: str) -> InvalidRequestError:

@@ -6,7 +6,9 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -105,6 +107,52 @@ def test_unknown_sampling_parameters_are_refused(model: LanguageModel) -> None:
         model.generate("Hello", top_p=2.0)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_tokens", 1.5),
+        ("max_tokens", True),
+        ("seed", 0.5),
+        ("top_k", 2.5),
+        ("n", 1.0),
+        ("logprobs", True),
+        ("temperature", "hot"),
+        ("temperature", None),
+        ("repetition_penalty", "1"),
+        ("stop", [5]),
+        ("stop", 5),
+        ("stop_token_ids", ["a"]),
+        ("logit_bias", {"5": 1.0}),
+        ("logit_bias", {5: "1"}),
+        ("logit_bias", [5]),
+    ],
+)
+def test_sampling_parameters_of_a_wrong_type_are_refused(model: LanguageModel, field: str, value: object) -> None:
+    steps = model.runner.stats.steps
+    with pytest.raises(InvalidRequestError, match=field) as caught:
+        model.generate("Hello", **{field: value})
+    assert caught.value.param == field
+    assert model.runner.stats.steps == steps
+
+
+def test_no_stops_may_be_none(model: LanguageModel) -> None:
+    assert len(model.generate("Hello", max_tokens=2, stop=None, stop_token_ids=None, ignore_eos=True).token_ids) == 2
+
+
+def test_token_ids_are_whatever_counts_as_integers(model: LanguageModel) -> None:
+    ids = [30, 31, 32]
+    wanted = model.generate(ids, max_tokens=6, temperature=0, repetition_penalty=1.5, ignore_eos=True)
+    for same in (torch.tensor(ids), np.array(ids)):
+        answer = model.generate(same, max_tokens=6, temperature=0, repetition_penalty=1.5, ignore_eos=True)
+        assert answer.token_ids == wanted.token_ids
+    wrong: list[Any] = [[1.5], ["a"], [[1, 2]], torch.tensor([[1, 2]])]
+    for ids in wrong:
+        with pytest.raises(InvalidRequestError, match="whole numbers"):
+            model.generate(ids)
+        with pytest.raises(InvalidRequestError, match="whole numbers"):
+            model.logits(ids)
+
+
 def test_a_model_that_cannot_think_says_its_name(model: LanguageModel) -> None:
     with pytest.raises(InvalidRequestError, match="'tiny' cannot think") as caught:
         model.chat("Hello", thinking=True)
@@ -120,6 +168,18 @@ def test_thinking_is_split_off_and_its_budget_kept(thinker: LanguageModel) -> No
     assert answer.usage.reasoning_tokens <= 5
     assert answer.usage.completion_tokens == 20
     assert "</think>" not in (answer.reasoning or "")
+
+
+def test_a_thinking_budget_leaves_room_for_the_answer(thinker: LanguageModel) -> None:
+    answer = thinker.chat("Hello", budget=19, max_tokens=20, seed=2, ignore_eos=True)
+    end = thinker.tokenizer.special_id("</think>")
+    assert answer.token_ids.index(end) == 18
+    for budget in (20, 21):
+        with pytest.raises(InvalidRequestError, match=f"budget is {budget} and max_tokens is 20") as caught:
+            thinker.chat("Hello", budget=budget, max_tokens=20)
+        assert caught.value.param == "budget"
+        with pytest.raises(InvalidRequestError, match="must be lower"):
+            thinker.stream("Hello", budget=budget, max_tokens=20)
 
 
 def test_thinking_switched_off_leaves_all_to_the_answer(thinker: LanguageModel) -> None:
@@ -176,6 +236,17 @@ def test_a_forgotten_model_ends_its_thread(llama: Tiny) -> None:
     assert gone() is None
     thread.join(30)
     assert thread not in threading.enumerate()
+
+
+def test_a_stream_outlives_the_name_of_its_model(llama: Tiny) -> None:
+    model = LanguageModel.from_folder(llama.folder, dtype="bfloat16", engine=ENGINE)
+    stream, gone = model.stream("Hello", max_tokens=40, ignore_eos=True), weakref.ref(model)
+    del model
+    gc.collect()
+    assert list(stream)[-1].finish_reason == "length"
+    del stream
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(("ended", "reason"), [("stop", "tool_calls"), ("length", "length")])

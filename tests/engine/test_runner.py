@@ -211,3 +211,58 @@ def test_stopping_aborts_what_does_not_end_in_time(llama: Tiny, drain: bool) -> 
     runner.stop(drain=drain, timeout=0.0)
     assert list(stream)[-1].finish_reason == "abort"
     runner.stop()
+
+
+def unread() -> Request:
+    """A request whose prompt takes many steps, so that nothing comes before its stream is closed."""
+    return Request("unread", tuple(range(20, 480)), SamplingParams(max_tokens=3, ignore_eos=True, n=2))
+
+
+@pytest.fixture
+def slow_reader(llama: Tiny) -> Iterator[EngineRunner]:
+    made = EngineRunner(Engine(llama.model, llama.tokenizer, EngineConfig(pack=False, prefill_chunk=32)))
+    yield made
+    made.stop(drain=False)
+
+
+def test_a_stream_closed_while_another_thread_waits_for_it_ends_there(slow_reader: EngineRunner) -> None:
+    stream = slow_reader.stream_sync(unread())
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(list, stream)
+        until(lambda: slow_reader.stats.running > 0)
+        stream.close()
+        assert reading.result(WAIT_SECONDS) == []
+
+
+def test_a_stream_closed_while_another_task_waits_for_it_ends_there(slow_reader: EngineRunner) -> None:
+    async def closed() -> list[Update]:
+        stream = slow_reader.stream(unread())
+
+        async def read() -> list[Update]:
+            return [update async for update in stream]
+
+        reading = asyncio.create_task(read())
+        while slow_reader.stats.running == 0:
+            await asyncio.sleep(0.001)
+        await stream.aclose()
+        return await asyncio.wait_for(reading, WAIT_SECONDS)
+
+    assert asyncio.run(closed()) == []
+
+
+def test_a_request_that_the_engine_cannot_take_fails_alone(
+    runner: EngineRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = runner.engine.submit
+
+    def damaged(request: Request) -> None:
+        if request.request_id == "damaged":
+            raise ZeroDivisionError("no such thing")
+        submit(request)
+
+    monkeypatch.setattr(runner.engine, "submit", damaged)
+    other = runner.stream_sync(Request("other", tuple(range(30, 40)), greedy(5)))
+    with pytest.raises(EngineError, match="ZeroDivisionError"):
+        list(runner.stream_sync(Request("damaged", (30,))))
+    assert list(other)[-1].finish_reason == "length"
+    assert runner.alive

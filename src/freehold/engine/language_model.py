@@ -11,6 +11,7 @@ with LanguageModel.from_folder(folder) as model:
 from __future__ import annotations
 
 import json
+import operator
 import uuid
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -136,10 +137,10 @@ class LanguageModel:
         """Gives the scores of every next token after each of `token_ids`: (T, V), float32. Leaves the cache alone.
 
         Raises:
-            InvalidRequestError: No token, or one that the model does not have.
+            InvalidRequestError: No token, one that the model does not have, or what is no token id.
             ContextLengthError: More tokens than the context holds.
         """
-        ids = tuple(token_ids)
+        ids = _token_ids(token_ids)
         self.engine.check_tokens(ids)
         if len(ids) > self.config.context_length:
             raise ContextLengthError(
@@ -160,11 +161,11 @@ class LanguageModel:
             **sampling: Fields of `SamplingParams`; others keep the model's recommended values.
 
         Raises:
-            InvalidRequestError: A value out of bounds, or `n` other than 1 (use `collect`).
+            InvalidRequestError: A value out of bounds, what is no token id, or `n` other than 1 (use `collect`).
             ContextLengthError: The prompt is too long.
         """
         ids = [*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)] if isinstance(prompt, str) else prompt
-        request = Request(_new_id(), tuple(ids), with_changes(self.defaults, sampling))
+        request = Request(_new_id(), _token_ids(ids), with_changes(self.defaults, sampling))
         return self._single(request)
 
     def chat(
@@ -181,7 +182,7 @@ class LanguageModel:
         Args:
             messages: A question, or the messages so far.
             thinking: Switch thinking on or off; None leaves the model's habit.
-            budget: Most tokens of thinking.
+            budget: Most tokens of thinking, fewer than `max_tokens`; then it is closed and the answer follows.
             tools: Functions the model may ask to have called, as OpenAI's API describes them.
             **sampling: Fields of `SamplingParams`; others keep the model's recommended values.
 
@@ -190,7 +191,10 @@ class LanguageModel:
             ContextLengthError: The conversation is too long.
         """
         params = with_changes(self.defaults, sampling)
-        answer = self._single(self.request(messages, params, thinking=thinking, tools=tools, budget=budget))
+        reserve = _answer_reserve(budget, params)
+        answer = self._single(
+            self.request(messages, params, thinking=thinking, tools=tools, budget=budget, answer_reserve=reserve)
+        )
         syntax = self.chat_format.tool_syntax
         return answer if not tools or syntax is None else _with_tool_calls(answer, syntax, tools)
 
@@ -202,9 +206,14 @@ class LanguageModel:
         budget: int | None = None,
         **sampling: Any,
     ) -> SyncStream:
-        """As `chat`, in updates as they come. Close the stream, or leave its `with` block, to stop early."""
+        """As `chat`, in updates as they come. Close the stream, or leave its `with` block, to stop early.
+
+        The stream keeps the model in memory until it has been read or closed and is dropped.
+        """
         params = with_changes(self.defaults, sampling)
-        return self.runner.stream_sync(self.request(messages, params, thinking=thinking, budget=budget))
+        reserve = _answer_reserve(budget, params)
+        request = self.request(messages, params, thinking=thinking, budget=budget, answer_reserve=reserve)
+        return self.runner.stream_sync(request, keep=self)
 
     def request(
         self,
@@ -290,6 +299,30 @@ class LanguageModel:
                 f"n is {request.params.n}; chat and generate give one answer. Use collect(request) for more.", param="n"
             )
         return self.collect(request)[0]
+
+
+def _token_ids(values: Iterable[Any]) -> tuple[int, ...]:
+    """Plain integers of whatever counts as integers: numpy's and torch's too."""
+    try:
+        return tuple(operator.index(value) for value in values)
+    except TypeError as error:
+        raise InvalidRequestError(
+            f"Token ids must be whole numbers, in one flat sequence ({error}).", param="prompt"
+        ) from error
+
+
+def _answer_reserve(budget: int | None, params: SamplingParams) -> int:
+    """Tokens kept back for the answer where the thinking has a budget: one at least, however long the closing tag."""
+    if budget is None:
+        return 0
+    if params.max_tokens is not None and budget >= params.max_tokens:
+        raise InvalidRequestError(
+            f"budget is {budget} and max_tokens is {params.max_tokens}; the budget must be lower, so that tokens are "
+            "left for the answer.",
+            param="budget",
+            code="invalid_value",
+        )
+    return 1
 
 
 def _with_tool_calls(answer: Completion, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]]) -> Completion:

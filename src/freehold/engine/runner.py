@@ -44,9 +44,18 @@ class _Channel:
 
 
 class SyncStream(Iterator[Update]):
-    """The updates of one request, for a thread that waits. Close it to abort; it is a context manager."""
+    """The updates of one request, for a thread that waits. Close it to abort; it is a context manager.
 
-    def __init__(self, runner: EngineRunner, request: Request) -> None:
+    Closed while it waits in another thread, it ends there.
+
+    Args:
+        runner: Starts the request.
+        request: Whose updates.
+        keep: What must live as long as the stream does: whatever would stop the runner when it is dropped.
+    """
+
+    def __init__(self, runner: EngineRunner, request: Request, keep: object = None) -> None:
+        self._keep = keep
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._left = request.params.n
         self._abort = runner._open(request, self._items.put)
@@ -55,6 +64,8 @@ class SyncStream(Iterator[Update]):
         if self._left == 0:
             raise StopIteration
         item = self._items.get()
+        if self._left == 0:  # closed in the meantime
+            raise StopIteration
         if isinstance(item, FreeholdError):
             self._left = 0
             raise item
@@ -81,7 +92,10 @@ class SyncStream(Iterator[Update]):
 
 
 class AsyncStream(AsyncIterator[Update]):
-    """The updates of one request, for the event loop that it was opened in. `aclose` aborts what is not finished."""
+    """The updates of one request, for the event loop that it was opened in. `aclose` aborts what is not finished.
+
+    Closed while another task waits for it, it ends there.
+    """
 
     def __init__(self, runner: EngineRunner, request: Request) -> None:
         self._items: asyncio.Queue[_Item] = asyncio.Queue()
@@ -100,6 +114,8 @@ class AsyncStream(AsyncIterator[Update]):
         if self._left == 0:
             raise StopAsyncIteration
         item = await self._items.get()
+        if self._left == 0:  # closed in the meantime
+            raise StopAsyncIteration
         if isinstance(item, FreeholdError):
             self._left = 0
             raise item
@@ -159,9 +175,9 @@ class EngineRunner:
         """
         return AsyncStream(self, request)
 
-    def stream_sync(self, request: Request) -> SyncStream:
-        """As `stream`, for a thread that waits."""
-        return SyncStream(self, request)
+    def stream_sync(self, request: Request, keep: object = None) -> SyncStream:
+        """As `stream`, for a thread that waits; `keep` lives as long as the stream."""
+        return SyncStream(self, request, keep)
 
     def abort(self, request_id: str) -> None:
         """Ends a request within a step. Its stream gets last updates with `finish_reason="abort"`."""
@@ -223,9 +239,12 @@ class EngineRunner:
         self._queued -= channel.request.params.n
         try:
             self.engine.submit(channel.request)
-        except FreeholdError as error:
+        except Exception as error:  # whatever it is, it concerns this request alone
+            if not isinstance(error, FreeholdError):
+                _logger.exception("A request could not be submitted")
+                error = EngineError(f"The engine could not take the request ({type(error).__name__}: {error}).")
             self._channels.pop(channel.request.request_id, None)
-            channel.put(error)
+            self._put(channel, error)
 
     def _abort_all(self) -> None:
         for request_id in list(self._channels):

@@ -7,8 +7,8 @@ most probable one's probability; the smallest number counts. Equally probable to
 are exact.
 
 A token is drawn by inverting the cumulative distribution at one number in [0, 1), a hash of the request's seed, the
-answer's index and the token's position. So a seeded answer is the same whatever else is in the batch, after a
-preemption too.
+answer's index and the token's position. So the numbers of a seeded answer are the same whatever else is in the batch,
+after a preemption too, and with equal logits the answer is.
 
 Shapes: B rows of a step, V vocabulary, K candidates, N tokens that occurred or spans of the vocabulary, S tokens of a
 span; R those rows of B that a function is about.

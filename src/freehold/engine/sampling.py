@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,10 @@ def recommended(folder: Path) -> SamplingParams:
 
 
 def with_changes(params: SamplingParams, changes: Mapping[str, Any]) -> SamplingParams:
-    """Gives `params` with some fields changed; a single stop string and lists are taken too.
+    """Gives `params` with some fields changed; a single stop string and lists are taken too, and None for no stops.
 
     Raises:
-        InvalidRequestError: An unknown field, or a value out of bounds.
+        InvalidRequestError: An unknown field, a value of a wrong type, or one out of bounds.
     """
     known = {entry.name for entry in fields(SamplingParams)}
     if unknown := sorted(set(changes) - known):
@@ -62,6 +62,8 @@ def with_changes(params: SamplingParams, changes: Mapping[str, Any]) -> Sampling
     if isinstance(values.get("stop"), str):
         values["stop"] = (values["stop"],)
     for name in ("stop", "stop_token_ids"):
-        if name in values:
+        if values.get(name, ()) is None:
+            values[name] = ()
+        elif isinstance(values.get(name), Iterable):
             values[name] = tuple(values[name])
     return replace(params, **values)

@@ -50,7 +50,9 @@ _SAMPLING: dict[str, Field] = {
     "logit_bias": _honoured("Token ids of this model, as strings, each with -100 to 100; at most 1024."),
     "n": _honoured("1 to 16 independent answers."),
     "presence_penalty": _honoured("-2 to 2."),
-    "seed": _honoured("A 64-bit integer; makes sampling repeatable on the same machine."),
+    "seed": _honoured(
+        "A 64-bit integer. Repeats the random numbers, and in float32 the answer; in bfloat16 rounding may part it."
+    ),
     "stop": _honoured("A string, or up to 16 of them; none is ever emitted, not even in part."),
     "stream": _honoured("Server-sent events that end with `[DONE]`."),
     "stream_options": _honoured("`include_usage`; `include_obfuscation` only as false. Needs `stream: true`."),
