@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
 
+from freehold.errors import InvalidRequestError
+from freehold.serve.schema import parse_completion
 from tests.support.fake_model import FakeModel
 from tests.support.live_server import LiveServer, live_server
 
@@ -44,7 +47,7 @@ def hostile() -> list[str]:
     bodies = [chat % f'"{field}":{number}' for field in FIELDS for number in NUMBERS]
     bodies += [chat % f'"thinking":{{"type":"enabled","budget_tokens":{number}}}' for number in NUMBERS]
     bodies += [chat % f'"logit_bias":{{"1":{number}}}' for number in ("1e309", "NaN", "101", "-101", "9" * 5000)]
-    bodies += [chat % f'"logit_bias":{{"{key}":1}}' for key in ("-1", "256", "1e3", "9" * 40, "", "²", " 1")]
+    bodies += [chat % f'"logit_bias":{{"{key}":1}}' for key in ("-1", "256", "1e3", "9" * 40, "", "²", " 1", "01")]
     bodies += [
         chat % f'"seed":{number}' for number in ("1e309", "NaN", "1.5", "18446744073709551616", "-9223372036854775809")
     ]
@@ -57,6 +60,11 @@ def hostile() -> list[str]:
     bodies += ['{"model":"fake","messages":[]}', '{"model":"fake","messages":{}}', '{"model":5,"messages":[]}']
     bodies += ['{"model":"fake","messages":[5]}', '{"model":"fake","messages":[[[[]]]]}', chat % '"user":""']
     bodies += [chat % ('"tools":' + "[" * 100 + "]" * 100), chat % '"model":"fake"', chat % '"messages":[]']
+    many = "[" + "1," * 300_000 + '"x"]'
+    bodies += [f'{{"model":"fake","messages":{many}}}', chat % f'"stop":{many}', chat % f'"tools":{many}']
+    bodies += [f'{{"model":"fake","messages":[{{"role":"user","content":{many}}}]}}']
+    names = ",".join(f'"{number}":"x"' for number in range(100_000))
+    bodies += [chat % f'"logit_bias":{{{names}}}', f'{{"model":"fake","messages":[{{{names}}}]}}']
     bodies += ['{"model":"\\ud800","messages":[{"role":"user","content":"x"}]}']
     return bodies
 
@@ -83,6 +91,17 @@ def test_hostile_prompts_are_refused(server: LiveServer, model: FakeModel) -> No
         answer = client.post("/v1/completions", json={"model": "fake", "prompt": ["x"] * 60, "n": 16})
         assert answer.json()["error"]["param"] == "n"
     assert model.runner.requests == []
+
+
+def test_a_long_list_with_a_wrong_item_costs_no_more_than_its_length() -> None:
+    for items in ([1] * 300_000 + ["x"], [[1] * 300_000 + ["x"]], ["x"] * 300_000 + [1], [[1]] * 300_000 + [1]):
+        tracemalloc.start()
+        try:
+            with pytest.raises(InvalidRequestError):
+                parse_completion({"model": "fake", "prompt": items})
+            assert tracemalloc.get_traced_memory()[1] < 2**26
+        finally:
+            tracemalloc.stop()
 
 
 def test_bytes_that_are_no_text_are_refused(server: LiveServer) -> None:

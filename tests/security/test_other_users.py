@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from freehold.engine.language_model import LanguageModel
-from tests.support.fake_model import FakeModel
+from tests.support.fake_model import FakeModel, Wait
 from tests.support.live_server import live_server
 from tests.support.tiny_models import tiny_folder
 
@@ -35,6 +35,18 @@ def test_every_route_with_an_id_says_404_to_another_user(tmp_path: Path) -> None
         kept = ann.get(f"/api/chats/{chat}").json()
         assert kept["title"] == "secret"
         assert len(kept["messages"]) == 2
+
+
+def test_a_chat_that_is_being_answered_is_no_more_there_for_another_user(tmp_path: Path) -> None:
+    model = FakeModel(script=["Well, ", Wait(60)])
+    with live_server([model], tmp_path) as server, server.signed_in("ann") as ann, server.signed_in("bob") as bob:
+        path = f"/api/chats/{ann.post('/api/chats', json={}).json()['id']}/messages"
+        with ann.stream("POST", path, json={"content": "hello"}) as answer:
+            next(answer.iter_bytes())
+            assert ann.post(path, json={"content": "and"}).status_code == 409
+            theirs = bob.post(path, json={"content": "and I add"})
+            assert theirs.status_code == 404
+            assert theirs.json() == bob.post("/api/chats/chat_none/messages", json={"content": "x"}).json()
 
 
 def test_the_csrf_token_of_one_session_is_no_use_in_another(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def test_an_object_is_read() -> None:
         (b'{"a": ' + b"9" * 100_000 + b"}", "64 bits"),
         (b'{"a": 1, "a": 2}', "given twice"),
         (b'{"a": {"b": 1, "b": 1}}', "given twice"),
+        (b"{" + b",".join(b'"%d": 1' % number for number in range(4097)) + b"}", "at most 4096"),
         (b'{"a": "\xff"}', "not valid UTF-8"),
         (b'{"a": "\xed\xa0\x80"}', "not valid UTF-8"),
         (b'{"a": "\\ud800"}', "surrogate"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -274,6 +276,33 @@ def test_lone_surrogates_become_the_replacement_character(pairs):
     ours, _ = pairs["deepseek"]
     assert ours.decode(ours.encode("a\ud800b")) == "a\ufffdb"
     assert ours.decode(ours.encode("\ud83d\ude42")) == "🙂"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_long_text_is_encoded_as_the_published_tokenizer_does(pairs, name):
+    ours, theirs = pairs[name]
+    text = "".join(f"the cat {number} sat\n" for number in range(1000))
+    assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids
+
+
+def test_other_threads_run_while_a_long_text_is_encoded(pairs):
+    ours, _ = pairs["deepseek"]
+    gaps, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        last = time.monotonic()
+        while not ended.wait(0.005):
+            gaps.append(time.monotonic() - last)
+            last = time.monotonic()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    begun = time.monotonic()
+    ours.encode("12 " * 400_000)
+    seconds = time.monotonic() - begun
+    ended.set()
+    watcher.join()
+    assert max(gaps) < seconds / 2
 
 
 @pytest.mark.parametrize(

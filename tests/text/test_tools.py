@@ -114,6 +114,18 @@ def test_arguments_written_as_a_string_are_unpacked():
     assert parse("hermes", [text]) == ("", [("weather", ROME)])
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        r'{"name": "weather\ud800", "arguments": {}}',
+        r'{"name": "weather", "arguments": "{\"city\": \"\udfff\"}"}',
+    ],
+)
+def test_half_a_surrogate_pair_is_no_call_because_it_cannot_be_sent(body):
+    text = f"<tool_call>{body}</tool_call>"
+    assert parse("hermes", [text]) == (text, [])
+
+
 def test_markers_inside_strings_of_bare_json():
     arguments = json.dumps({"code": 'if (a) { return "}\\"" }'})
     assert parse("llama3", f'{{"name": "run", "parameters": {arguments}}}') == ("", [("run", arguments)])

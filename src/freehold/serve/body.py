@@ -18,11 +18,13 @@ __all__ = ["parse_object", "read_body", "read_object"]
 BODY_SECONDS = 60
 _INLINE_BYTES = 64 * 1024
 _MAX_DIGITS = 40
+_MAX_NAMES = 4096
+"""Most names in one object; the largest that is of use, `logit_bias`, has 1024."""
 _BROKEN = "invalid_json"
 
 
 async def read_object(request: Request, *, max_bytes: int, max_depth: int) -> dict[str, Any]:
-    """Reads a request's JSON object.
+    """Reads a request's JSON object; notes its size as `request.state.body_bytes`.
 
     Args:
         request: A request whose body has not been read.
@@ -32,12 +34,13 @@ async def read_object(request: Request, *, max_bytes: int, max_depth: int) -> di
     Raises:
         HttpError: 413 a body over the limit, 415 another media type (browsers send those across origins unasked).
         InvalidRequestError: No JSON object, or one that is ambiguous: NaN, infinite or huge numbers, repeated names,
-            invalid UTF-8, half surrogates, nesting too deep.
+            invalid UTF-8, half surrogates, nesting too deep, an object of too many names.
     """
     media = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
     if media != "application/json":
         raise HttpError(415, "The body's Content-Type must be application/json.", code="unsupported_media_type")
     raw = await read_body(request, max_bytes)
+    request.state.body_bytes = len(raw)
     if len(raw) > _INLINE_BYTES:
         return await run_in_threadpool(parse_object, raw, max_depth)
     return parse_object(raw, max_depth)
@@ -127,6 +130,8 @@ def _bounded_int(digits: str) -> int:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MAX_NAMES:
+        _refuse(f"An object has {len(pairs)} names; at most {_MAX_NAMES} are read.")
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from freehold.serve.access import inference_user
@@ -45,7 +45,8 @@ def completions_router(state: AppState, *, beta: bool) -> APIRouter:
     async def chat_completions(request: Request) -> Response:
         user = await inference_user(request, state)
         body = parse_chat(await read(request))
-        job = await run_in_threadpool(chat_job, state.registry, body, principal=user.id, allow_prefix=beta)
+        make = partial(chat_job, state.registry, body, principal=user.id, allow_prefix=beta)
+        job = await state.encode(request.state.body_bytes, make)
         if body.stream:
             return HeldStream(_chat_stream(state, job), keep_alive_seconds=settings.keep_alive_seconds)
         return HeldJson.of(_chat_object(state, job), keep_alive_seconds=settings.keep_alive_seconds)
@@ -54,7 +55,8 @@ def completions_router(state: AppState, *, beta: bool) -> APIRouter:
     async def completions(request: Request) -> Response:
         user = await inference_user(request, state)
         body = parse_completion(await read(request))
-        job = await run_in_threadpool(completion_job, state.registry, body, principal=user.id)
+        make = partial(completion_job, state.registry, body, principal=user.id)
+        job = await state.encode(request.state.body_bytes, make)
         if body.stream:
             return HeldStream(_completion_stream(state, job), keep_alive_seconds=settings.keep_alive_seconds)
         return HeldJson.of(_completion_object(state, job), keep_alive_seconds=settings.keep_alive_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ __all__ = ["DEFAULT_COMPLETION_TOKENS", "cache_owner", "chat_sampling", "complet
 
 DEFAULT_COMPLETION_TOKENS = 16
 """`max_tokens` of plain completions where it is not given, as in OpenAI's API."""
+
+_TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
+"""One spelling for each id, so that no two entries of a bias mean the same token."""
 
 _DIRECT = (
     "temperature",
@@ -105,7 +109,7 @@ def recommended(model: ServedModel) -> Mapping[str, Any]:
 def _logit_bias(biases: Mapping[str, float], vocab_size: int) -> dict[int, float]:
     result = {}
     for token, bias in biases.items():
-        if not (token.isascii() and token.isdigit() and len(token) <= 10 and int(token) < vocab_size):
+        if not (_TOKEN_ID.fullmatch(token) and int(token) < vocab_size):
             raise InvalidRequestError(
                 f"logit_bias names {clean(token, 40)!r}, which is no token id of this model; "
                 f"ids run from 0 to {vocab_size - 1}.",

@@ -1,7 +1,8 @@
 """The shapes of the requests: types and counts; what the values mean is checked where they are used.
 
 Only honoured fields appear here: `fields.py` has answered for all others before. Types are strict, so that `"1"` is no
-number and `true` is no integer.
+number and `true` is no integer. A list is read up to its first wrong item: a list of every error in a body of millions
+of wrong items would take gigabytes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from freehold.errors import InvalidRequestError
 from freehold.serve.fields import CHAT_FIELDS, COMPLETION_FIELDS, select_fields
@@ -33,6 +34,16 @@ MAX_PROMPTS = 64
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"]
 UserId = Annotated[str, Field(min_length=1, max_length=512)]
+Item = TypeVar("Item")
+
+
+class _FirstError(FailFast):
+    """pydantic's mark, with the hash that a union of types asks for in Python 3.11."""
+
+    __hash__ = object.__hash__
+
+
+Items = Annotated[list[Item], _FirstError()]
 
 
 class _Strict(BaseModel):
@@ -59,11 +70,11 @@ class MessageIn(_Strict):
     """A message as clients send it; `messages.py` reads the content."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[dict[str, Any]] | None = None
+    content: str | Items[dict[str, Any]] | None = None
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[ToolCallIn] | None = None
+    tool_calls: Items[ToolCallIn] | None = None
     tool_call_id: str | None = None
     prefix: bool | None = None
     refusal: None = None
@@ -113,7 +124,7 @@ class SamplingBody(_Strict):
     presence_penalty: float | None = None
     prompt_cache_key: UserId | None = None
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Items[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptionsIn | None = None
     temperature: float | None = None
@@ -128,20 +139,20 @@ class SamplingBody(_Strict):
 class ChatBody(SamplingBody):
     """The honoured fields of a chat completion."""
 
-    messages: list[MessageIn] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: Items[MessageIn] = Field(min_length=1, max_length=MAX_MESSAGES)
     logprobs: bool | None = None
     max_completion_tokens: int | None = None
     reasoning_effort: Effort | None = None
     thinking: ThinkingIn | None = None
     tool_choice: str | dict[str, Any] | None = None
-    tools: list[ToolIn] | None = Field(default=None, max_length=MAX_TOOLS)
+    tools: Items[ToolIn] | None = Field(default=None, max_length=MAX_TOOLS)
     top_logprobs: int | None = None
 
 
 class CompletionBody(SamplingBody):
     """The honoured fields of a plain completion."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: str | Items[int] | Items[str] | Items[Items[int]]
     echo: bool | None = None
     logprobs: int | None = None
 

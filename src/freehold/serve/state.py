@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
 
 from freehold.serve.accounts import Accounts
 from freehold.serve.history import History
@@ -12,6 +16,10 @@ from freehold.serve.registry import ModelRegistry
 from freehold.serve.settings import ServeSettings
 
 __all__ = ["AppState", "Traffic"]
+
+Result = TypeVar("Result")
+
+_LONG_CHARACTERS = 256 * 1024
 
 
 class Traffic:
@@ -60,4 +68,17 @@ class AppState:
     history: History
     metrics: Metrics
     traffic: Traffic
-    busy_chats: set[str] = field(default_factory=set)
+    busy_chats: set[tuple[str, str]] = field(default_factory=set)
+    long_prompts: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+
+    async def encode(self, characters: int, make: Callable[[], Result]) -> Result:
+        """Runs what encodes a prompt on a worker thread, long ones one after the other.
+
+        A tokenizer takes some hundred bytes of memory for each byte of text, so that a few dozen of the largest bodies
+        at once would fill the machine.
+
+        Args:
+            characters: How much there is to encode, at most.
+            make: Encodes it.
+        """
+        return await to_thread.run_sync(make, limiter=self.long_prompts if characters > _LONG_CHARACTERS else None)

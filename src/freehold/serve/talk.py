@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,13 +74,15 @@ async def turn(state: AppState, user: User, chat_id: str, new: NewTurn) -> Async
         HttpError: 409, the chat's last answer is still being written.
         InvalidRequestError: The conversation cannot be continued so; nothing was kept.
     """
-    if chat_id in state.busy_chats:
+    busy = (user.id, chat_id)  # with the user, so that another one's chat is not there rather than busy
+    if busy in state.busy_chats:
         raise HttpError(409, "This chat's last answer is still being written; stop it, or wait.", code="chat_busy")
-    state.busy_chats.add(chat_id)
+    state.busy_chats.add(busy)
     try:
         chat = await run_in_threadpool(state.history.get_chat, user.id, chat_id)
         body = _body(state, chat["messages"], new)
-        job = await run_in_threadpool(chat_job, state.registry, body, principal=user.id, allow_prefix=False)
+        make = partial(chat_job, state.registry, body, principal=user.id, allow_prefix=False)
+        job = await state.encode(len(new.content), make)
         asked = NewMessage("user", new.content)
         user_message_id, title = await run_in_threadpool(state.history.add_message, user.id, chat_id, asked)
         async with contextlib.aclosing(_answer(state, user, chat_id, job)) as answer:
@@ -90,7 +93,7 @@ async def turn(state: AppState, user: User, chat_id: str, new: NewTurn) -> Async
                 yield sse({"freehold": {"user_message_id": user_message_id, "title": title, **piece}})
                 yield DONE
     finally:
-        state.busy_chats.discard(chat_id)
+        state.busy_chats.discard(busy)
 
 
 async def _answer(

@@ -34,6 +34,8 @@ from freehold.text.vocabulary import (
 
 __all__ = ["Span", "StreamDecoder", "Tokenizer"]
 
+_LONG_CHARACTERS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -196,8 +198,7 @@ class Tokenizer:
         def close() -> None:
             nonlocal first
             if joined := "".join(text):
-                encoder = self._first if first else self._further
-                ids.extend(encoder.encode(joined, add_special_tokens=False).ids)
+                ids.extend(_encode(self._first if first else self._further, joined))
                 first = False
             text.clear()
 
@@ -289,6 +290,16 @@ class Tokenizer:
         if piece is None:
             raise TokenizerError(f"tokenizer_config.json names {content!r} as {key}, which is not in the vocabulary.")
         return piece
+
+
+def _encode(encoder: tokenizers.Tokenizer, text: str) -> list[int]:
+    # A batch of one gives the same ids. It lets other threads run meanwhile, which `encode` does not: a megabyte of
+    # digits would halt every one of them for seconds.
+    if len(text) >= _LONG_CHARACTERS:
+        ids: list[int] = encoder.encode_batch_fast([text], add_special_tokens=False)[0].ids
+    else:
+        ids = encoder.encode(text, add_special_tokens=False).ids
+    return ids
 
 
 def _longest_first(contents: Iterable[str]) -> re.Pattern[str] | None:

@@ -37,7 +37,16 @@ def read_json(body: str) -> tuple[str, str] | None:
     if arguments.startswith('"'):
         arguments = json.loads(arguments)
     name = json.loads(name)
-    return (name, arguments) if name and _is_object(arguments) else None
+    return (name, arguments) if name and _is_text(name + arguments) and _is_object(arguments) else None
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be sent on: JSON's escapes can spell half of a surrogate pair, which UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_object(text: str) -> bool:
