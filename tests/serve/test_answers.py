@@ -31,6 +31,13 @@ def server(model: FakeModel, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
+@pytest.fixture(scope="module")
+def patient_server(model: FakeModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Sends no sign of life while these tests wait, however busy the machine is: the status is still open then."""
+    with live_server([model], tmp_path_factory.mktemp("patient")) as running:
+        yield running
+
+
 @pytest.fixture
 def play(model: FakeModel) -> Callable[..., None]:
     def set_script(*pieces: Piece) -> None:
@@ -182,17 +189,17 @@ def test_a_request_that_never_starts_is_given_up(
     ],
 )
 def test_an_early_error_has_its_status_and_a_late_one_its_frame(
-    server: LiveServer, play: Callable[..., None], error: Exception, status: int, shown: str
+    patient_server: LiveServer, play: Callable[..., None], error: Exception, status: int, shown: str
 ) -> None:
     for stream in (False, True):
         play(error)
-        with server.client() as client:
+        with patient_server.client() as client:
             early = client.post("/v1/chat/completions", json={**ASK, "stream": stream})
         assert early.status_code == status
         assert shown in early.json()["error"]["message"]
         assert "secret" not in early.text
     play("Hel", error)
-    with server.client() as client:
+    with patient_server.client() as client:
         late = client.post("/v1/chat/completions", json={**ASK, "stream": True})
     assert late.status_code == 200
     assert shown in frames(late.text)[-1]["error"]["message"]
