@@ -64,6 +64,10 @@ HOSTILE = {
         raw_gguf(metadata=[entry("a", ARRAY, struct.pack("<IQ", STRING, 2**61))]),
         "declares 2305843009213693952 items",
     ),
+    "array of more items than any model has": (
+        raw_gguf(metadata=[entry("a", ARRAY, struct.pack("<IQ", 0, 2**22 + 1))], data_bytes=2**22 + 1),
+        "at most 4194304 are read",
+    ),
     "array of arrays": (
         raw_gguf(metadata=[entry("a", ARRAY, struct.pack("<IQ", ARRAY, 1) + struct.pack("<IQ", ARRAY, 1) * 100)]),
         "not nested arrays",
@@ -118,6 +122,12 @@ def test_a_lying_header_is_refused(case: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=message) as caught:
         opened(data, tmp_path)
     assert str(tmp_path / "file.gguf") in str(caught.value)
+
+
+def test_an_error_does_not_repeat_a_long_name_out_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"type of 'xxx.*…") as caught:
+        opened(raw_gguf(metadata=[entry("x" * 60_000, 13, b"\0" * 8)]), tmp_path)
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_giant_header_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,23 @@ def test_llama_3_rope_scaling_is_recovered_from_its_factors(tmp_path: Path) -> N
         ({"without": ["blk.1.ffn_up.weight"]}, r"has no tensor 'blk\.1\.ffn_up\.weight'"),
         ({"more_tensors": {"blk.0.attn_q.bias": np.ones(64, np.float32)}}, r"has no place for: blk\.0\.attn_q\.bias"),
         ({"metadata": {"embedding_length": 128}}, "has shape .* its metadata ask for"),
+        (
+            {
+                "metadata": dict.fromkeys(
+                    ["attention.key_length", "attention.value_length", "rope.dimension_count"], 2**30
+                )
+            },
+            "has shape .* its metadata ask for",
+        ),
+        (
+            {
+                "metadata": dict.fromkeys(
+                    ["attention.key_length", "attention.value_length", "rope.dimension_count"], 2**31 - 2
+                ),
+                "more_tensors": {"rope_freqs.weight": np.ones(8, np.float32)},
+            },
+            r"does not follow Llama 3\.1's rule",
+        ),
         ({"metadata": {"attention.head_count": 0}}, "head_count is 0; it must be a whole number from 1"),
         ({"metadata": {"block_count": 4}}, "has no tensor 'blk.3"),
         ({"metadata": {"expert_count": 8}}, "is a mixture of experts"),
@@ -212,12 +229,13 @@ def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:
         convert(path, tmp_path)
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mlp.up_proj", "input_layernorm"])
+def test_weights_that_are_not_finite_are_refused(name: str, tmp_path: Path) -> None:
     source = tiny_folder("llama", tmp_path / "source")
     weights = load_file(source / "model.safetensors")
-    weights["model.layers.0.mlp.up_proj.weight"][3, 5] = float("nan")
+    weights[f"model.layers.0.{name}.weight"][..., 5] = float("nan")
     save_file(weights, source / "model.safetensors", {"format": "pt"})
-    with pytest.raises(WeightsError, match=r"ffn_up\.weight .* not finite"):
+    with pytest.raises(WeightsError, match=r"(ffn_up|attn_norm)\.weight .* not finite"):
         converted(source, tmp_path)
 
 

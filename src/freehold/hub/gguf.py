@@ -31,7 +31,7 @@ from gguf.quants import dequantize
 
 from freehold.errors import WeightsError
 
-__all__ = ["GgufFile", "GgufTensor", "GgufValue"]
+__all__ = ["GgufFile", "GgufTensor", "GgufValue", "shown"]
 
 GgufValue: TypeAlias = str | int | float | bool | list[str] | list[int] | list[float] | list[bool]
 
@@ -41,6 +41,8 @@ MAX_HEADER_BYTES = 256 * 2**20
 MAX_METADATA = 65_536
 MAX_TENSORS = 262_144
 MAX_KEY_BYTES = 65_535
+MAX_ITEMS = 2**22
+"""Of one array: the largest vocabularies and lists of merges have a quarter of a million to a million."""
 MAX_TENSOR_NAME_BYTES = 256
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 2**20
@@ -49,6 +51,7 @@ ROWS_BYTES = 8 * 2**20
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d"}
+_SHOWN_CHARACTERS = 300
 _REMEDY = "The file is damaged, cut short or hostile: fetch it again from a source you trust."
 
 
@@ -238,8 +241,11 @@ class _Header:
         size = 8 if kind == _STRING else struct.calcsize(_SCALARS[kind])
         length = int(self._scalar(10, f"the length of {key!r}"))
         room = (self.limit - self.position) // size
-        if length > room:
-            raise self._bad(f"{key!r} declares {length} items; the rest of the header has room for {room}")
+        if length > min(MAX_ITEMS, room):
+            raise self._bad(
+                f"{key!r} declares {length} items; at most {MAX_ITEMS} are read, and the rest of the header has room "
+                f"for {room}"
+            )
         if kind == _STRING:
             return [self._string(f"item {index} of {key!r}", MAX_HEADER_BYTES) for index in range(length)]
         values: list[int] = list(
@@ -297,7 +303,16 @@ class _Header:
         return tensors
 
     def _bad(self, what: str) -> WeightsError:
-        return WeightsError(f"{self.path}: {what}. {_REMEDY}")
+        return WeightsError(f"{self.path}: {_clipped(what)}. {_REMEDY}")
+
+
+def shown(value: object) -> str:
+    """Gives a value out of a file as an error can name it: on one line, and not longer than a person reads."""
+    return _clipped(repr(value[:_SHOWN_CHARACTERS] if isinstance(value, str | list) else value))
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
 def _boolean(header: _Header, value: int | float, key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from freehold.errors import WeightsError
-from freehold.hub.gguf import GgufFile
+from freehold.hub.gguf import GgufFile, shown
 from freehold.hub.gguf_deepseek import deepseek_config, deepseek_plan
 from freehold.hub.gguf_dense import DENSE, dense_config, dense_plan
 from freehold.hub.gguf_plan import PlannedTensor
@@ -27,8 +27,8 @@ def read_architecture(file: GgufFile) -> tuple[dict[str, Any], list[PlannedTenso
     name = file.metadata.get("general.architecture")
     if name != _DEEPSEEK and name not in DENSE:
         raise WeightsError(
-            f"{file.path.name} has the architecture {name!r}; {', '.join(DENSE)} and {_DEEPSEEK} can be converted. "
-            "Pull the model's original folder (hf:org/repo) instead."
+            f"{file.path.name} has the architecture {shown(name)}; "
+            f"{', '.join(DENSE)} and {_DEEPSEEK} can be converted. Pull the model's original folder (hf:org/repo) instead."
         )
     parts = file.metadata.get("split.count", 1)
     if parts not in (0, 1):

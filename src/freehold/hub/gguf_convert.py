@@ -136,6 +136,8 @@ def _write_shard(file: GgufFile, path: Path, entries: list[_Entry]) -> Iterator[
         out.write(encoded)
         for entry in entries:
             for rows in entry.planned.rows():
+                if not np.isfinite(rows).all():
+                    raise _not_finite(entry.planned, file)
                 stored = _bfloat16(rows, entry.planned, file) if entry.dtype == "BF16" else rows
                 out.write(stored.tobytes())
                 yield stored.nbytes
@@ -149,11 +151,15 @@ def _bfloat16(values: npt.NDArray[np.float32], tensor: PlannedTensor, file: Gguf
     """Rounds to the nearest bfloat16, ties to even, as raw 16-bit words."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-    if np.any((bits & 0x7F800000) == 0x7F800000) or np.any((rounded & 0x7F80) == 0x7F80):
-        raise WeightsError(
-            f"Tensor {tensor.sources[0]} of {file.path.name} holds values that are not finite; the file is damaged."
-        )
+    if np.any((rounded & 0x7F80) == 0x7F80):  # beyond what bfloat16 holds
+        raise _not_finite(tensor, file)
     return rounded
+
+
+def _not_finite(tensor: PlannedTensor, file: GgufFile) -> WeightsError:
+    return WeightsError(
+        f"Tensor {tensor.sources[0]} of {file.path.name} holds values that are not finite; the file is damaged."
+    )
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

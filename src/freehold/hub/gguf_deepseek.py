@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from freehold.errors import WeightsError
-from freehold.hub.gguf import GgufFile
+from freehold.hub.gguf import GgufFile, shown
 from freehold.hub.gguf_plan import (
     TOP_TENSORS,
     Numbers,
@@ -203,8 +203,8 @@ def _yarn(numbers: Numbers) -> dict[str, Any]:
         return {}
     if kind != "yarn" or not numbers.has("rope.scaling.yarn_log_multiplier"):
         raise WeightsError(
-            f"{numbers.file.path.name} scales its positions by {kind!r} without a yarn_log_multiplier, which cannot be "
-            "converted: pull hf:org/repo."
+            f"{numbers.file.path.name} scales its positions by {shown(kind)} without a yarn_log_multiplier, which "
+            "cannot be converted: pull hf:org/repo."
         )
     # llama.cpp stores a tenth of mscale_all_dim. DeepSeek's mscale equals it, so that the rotation itself is unscaled.
     mscale = round(10 * numbers.real("rope.scaling.yarn_log_multiplier"), 6)

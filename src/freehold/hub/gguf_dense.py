@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from freehold.errors import WeightsError
-from freehold.hub.gguf import GgufFile
+from freehold.hub.gguf import GgufFile, shown
 from freehold.hub.gguf_plan import TOP_TENSORS, Numbers, PlannedTensor, check_all_used, common_config, whole_tensor
 
 __all__ = ["DENSE", "dense_config", "dense_plan"]
@@ -62,7 +63,7 @@ def dense_config(file: GgufFile) -> dict[str, Any]:
     kind = numbers.text("rope.scaling.type", "none")
     if kind not in ("none", ""):
         raise WeightsError(
-            f"{file.path.name} scales its positions by {kind!r}, which cannot be converted: pull hf:org/repo."
+            f"{file.path.name} scales its positions by {shown(kind)}, which cannot be converted: pull hf:org/repo."
         )
     return config | {"attention_bias": family.qkv_bias, "use_sliding_window": False}
 
@@ -85,7 +86,7 @@ def dense_plan(file: GgufFile, config: dict[str, Any]) -> list[PlannedTensor]:
         for part, (name, shape) in _layer(config, family).items():
             order = None
             if family.permuted and part in ("attn_q.weight", "attn_k.weight"):
-                order = _unpermuted_rows(shape[0], config["head_dim"])
+                order = partial(_unpermuted_rows, shape[0], config["head_dim"])
             source = f"blk.{layer}.{part}"
             planned.append(whole_tensor(file, source, f"model.layers.{layer}.{name}", shape, order))
     check_all_used(file, planned, derived=[_ROPE_FACTORS])
@@ -144,15 +145,17 @@ def _llama3_scaling(numbers: Numbers, head_dim: int) -> dict[str, Any]:
         kind = numbers.text("rope.scaling.type", "none")
         if kind not in ("none", ""):
             raise WeightsError(
-                f"{file.path.name} scales its positions by {kind!r}, which cannot be converted: pull hf:org/repo."
+                f"{file.path.name} scales its positions by {shown(kind)}, which cannot be converted: pull hf:org/repo."
             )
         return {}
     factors = np.concatenate([rows.reshape(-1) for rows in file.rows(_ROPE_FACTORS)])
     factor, low, high, original = float(factors.max()), 1.0, 4.0, 8192
-    inverse = 1.0 / numbers.real("rope.freq_base", 10000.0) ** (np.arange(0, head_dim, 2) / head_dim)
-    smooth = np.clip((original * inverse / (2 * math.pi) - low) / (high - low), 0.0, 1.0)
-    expected = 1.0 / ((1 - smooth) / factor + smooth)
-    if factors.shape != expected.shape or not np.allclose(factors, expected, rtol=1e-4):
+    follows = len(factors) == head_dim // 2  # before arrays of that many are made
+    if follows:
+        inverse = 1.0 / numbers.real("rope.freq_base", 10000.0) ** (np.arange(0, head_dim, 2) / head_dim)
+        smooth = np.clip((original * inverse / (2 * math.pi) - low) / (high - low), 0.0, 1.0)
+        follows = np.allclose(factors, 1.0 / ((1 - smooth) / factor + smooth), rtol=1e-4)
+    if not follows:
         raise WeightsError(
             f"{file.path.name}: {_ROPE_FACTORS} does not follow Llama 3.1's rule, so that it cannot be converted: "
             "pull hf:org/repo."

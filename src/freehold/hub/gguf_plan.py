@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freehold.errors import WeightsError
-from freehold.hub.gguf import GgufFile
+from freehold.hub.gguf import GgufFile, shown
 from freehold.hub.gguf_tokenizer import eos_ids, special_token_id
 
 __all__ = ["TOP_TENSORS", "Numbers", "PlannedTensor", "Rows", "check_all_used", "common_config", "whole_tensor"]
@@ -93,7 +93,7 @@ class Numbers:
 
     def bad(self, key: str, value: object, wanted: str) -> WeightsError:
         """Makes the error that names a key, its value and what it must be."""
-        return WeightsError(f"{self.file.path.name}: {self.architecture}.{key} is {value!r}; it must be {wanted}.")
+        return WeightsError(f"{self.file.path.name}: {self.architecture}.{key} is {shown(value)}; it must be {wanted}.")
 
     def _number(self, key: str, default: float | None) -> float | int:
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
@@ -134,9 +134,17 @@ def whole_tensor(
     source: str,
     name: str,
     shape: tuple[int, ...],
-    order: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    order: Callable[[], npt.NDArray[np.int64]] | None = None,
 ) -> PlannedTensor:
     """Plans a tensor that one tensor of the file holds, its rows perhaps in another order.
+
+    Args:
+        file: The file.
+        source: The tensor's name there.
+        name: As published.
+        shape: What the metadata ask for.
+        order: Gives which rows come in which order. Asked when they are read, so that no number of the metadata is
+            used before the file's own shape has confirmed it.
 
     Raises:
         WeightsError: The file has none of that name, or it has another shape.
@@ -144,7 +152,7 @@ def whole_tensor(
     found = file.tensor(source).shape
     if found != shape:
         raise WeightsError(f"{file.path.name}: tensor {source} has shape {found}; its metadata ask for {shape}.")
-    return PlannedTensor(name, (source,), shape, lambda: file.rows(source, order))
+    return PlannedTensor(name, (source,), shape, lambda: file.rows(source, None if order is None else order()))
 
 
 def check_all_used(file: GgufFile, planned: Iterable[PlannedTensor], derived: Iterable[str] = ()) -> None:

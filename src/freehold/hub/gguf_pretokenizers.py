@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from freehold.errors import TokenizerError
+from freehold.text.terminal import clean_line
 
 __all__ = ["PreTokenizer", "pre_tokenizer"]
 
@@ -118,6 +119,6 @@ def pre_tokenizer(name: str) -> PreTokenizer:
         return _BY_NAME[name]
     except KeyError:
         raise TokenizerError(
-            f"The GGUF file names the pre-tokenizer {name!r}; known are {', '.join(sorted(_BY_NAME))}. "
+            f"The GGUF file names the pre-tokenizer {clean_line(name)!r}; known are {', '.join(sorted(_BY_NAME))}. "
             "Pull the model's original folder (hf:org/repo) instead."
         ) from None

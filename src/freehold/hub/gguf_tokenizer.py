@@ -9,8 +9,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from freehold.errors import TokenizerError
-from freehold.hub.gguf import GgufValue
+from freehold.hub.gguf import GgufValue, shown
 from freehold.hub.gguf_pretokenizers import pre_tokenizer
+from freehold.text.terminal import clean_line
 
 __all__ = ["eos_ids", "special_token_id", "tokenizer_config_json", "tokenizer_json"]
 
@@ -33,7 +34,7 @@ def tokenizer_json(metadata: Mapping[str, GgufValue]) -> dict[str, Any]:
     model = metadata.get("tokenizer.ggml.model")
     if model != "gpt2":
         raise TokenizerError(
-            f"The GGUF file's tokenizer is of kind {model!r}; only byte-level BPE ('gpt2') can be rebuilt. "
+            f"The GGUF file's tokenizer is of kind {shown(model)}; only byte-level BPE ('gpt2') can be rebuilt. "
             "Pull the model's original folder (hf:org/repo) instead."
         )
     tokens, merges = _strings(metadata, "tokens"), _strings(metadata, "merges")
@@ -77,7 +78,9 @@ def tokenizer_json(metadata: Mapping[str, GgufValue]) -> dict[str, Any]:
     try:
         Tokenizer.from_str(json.dumps(content))
     except Exception as error:  # the tokenizers package raises bare Exception
-        raise TokenizerError(f"The GGUF file's vocabulary and merges do not fit each other: {error}.") from error
+        raise TokenizerError(
+            f"The GGUF file's vocabulary and merges do not fit each other: {clean_line(str(error))}."
+        ) from error
     return content
 
 
@@ -120,7 +123,7 @@ def special_token_id(metadata: Mapping[str, GgufValue], key: str) -> int | None:
         return None
     size = len(_strings(metadata, "tokens"))
     if type(index) is not int or not 0 <= index < size:
-        raise TokenizerError(f"tokenizer.ggml.{key} is {index!r}; the vocabulary has ids 0 to {size - 1}.")
+        raise TokenizerError(f"tokenizer.ggml.{key} is {shown(index)}; the vocabulary has ids 0 to {size - 1}.")
     return index
 
 
@@ -153,7 +156,7 @@ def _pair(merge: str) -> list[str]:
     left, space, right = merge.partition(" ")
     if not (left and space and right) or " " in right:
         raise TokenizerError(
-            f"The merge {merge!r} in tokenizer.ggml.merges is not two tokens with one space between them."
+            f"The merge {shown(merge)} in tokenizer.ggml.merges is not two tokens with one space between them."
         )
     return [left, right]
 
