@@ -6,7 +6,6 @@ error that names the field, so that every entrance (HTTP, Python, terminal) shar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -136,11 +135,11 @@ class SamplingParams:
         self._check_types()
         for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)
-            if not math.isfinite(value) or not low <= value <= high:
+            if not low <= value <= high:
                 raise _out_of_bounds(name, value, f"from {low:g} to {high:g}")
         if self.top_p == 0.0:
             raise _out_of_bounds("top_p", self.top_p, "over 0 and at most 1; use temperature 0 for greedy decoding")
-        if not math.isfinite(self.repetition_penalty) or not 0.0 < self.repetition_penalty <= 10.0:
+        if not 0.0 < self.repetition_penalty <= 10.0:
             raise _out_of_bounds("repetition_penalty", self.repetition_penalty, "over 0 and at most 10")
         if self.max_tokens is not None and not 1 <= self.max_tokens < 2**31:
             raise _out_of_bounds("max_tokens", self.max_tokens, "at least 1")
@@ -160,7 +159,7 @@ class SamplingParams:
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
             raise _out_of_bounds("logit_bias", f"{len(self.logit_bias)} entries", f"at most {MAX_LOGIT_BIAS}")
         for token_id, bias in self.logit_bias.items():
-            if token_id < 0 or not math.isfinite(bias) or not -100.0 <= bias <= 100.0:
+            if token_id < 0 or not -100.0 <= bias <= 100.0:
                 raise _out_of_bounds("logit_bias", f"{token_id}: {bias}", "a token id and a bias from -100 to 100")
 
     def _check_types(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import threading
 import weakref
 from collections.abc import Iterator
@@ -133,6 +134,16 @@ def test_sampling_parameters_of_a_wrong_type_are_refused(model: LanguageModel, f
         model.generate("Hello", **{field: value})
     assert caught.value.param == field
     assert model.runner.stats.steps == steps
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 10**400])
+@pytest.mark.parametrize("field", ["temperature", "top_p", "presence_penalty", "repetition_penalty"])
+def test_numbers_without_a_bound_are_refused(field: str, number: float) -> None:
+    values: dict[str, Any] = {field: number}
+    with pytest.raises(InvalidRequestError, match=field):
+        SamplingParams(**values)
+    with pytest.raises(InvalidRequestError, match="logit_bias"):
+        SamplingParams(logit_bias={1: number})
 
 
 def test_no_stops_may_be_none(model: LanguageModel) -> None:
