@@ -28,7 +28,8 @@ def read_architecture(file: GgufFile) -> tuple[dict[str, Any], list[PlannedTenso
     if name != _DEEPSEEK and name not in DENSE:
         raise WeightsError(
             f"{file.path.name} has the architecture {shown(name)}; "
-            f"{', '.join(DENSE)} and {_DEEPSEEK} can be converted. Pull the model's original folder (hf:org/repo) instead."
+            f"{', '.join(DENSE)} and {_DEEPSEEK} can be converted. "
+            "Pull the model's original folder (hf:org/repo) instead."
         )
     parts = file.metadata.get("split.count", 1)
     if parts not in (0, 1):
