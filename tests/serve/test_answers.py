@@ -158,6 +158,22 @@ def test_plain_completions(server: LiveServer, play: Callable[..., None]) -> Non
     assert cut["choices"][0] == {"index": 0, "text": "ab", "logprobs": None, "finish_reason": "length"}
 
 
+def test_parts_of_a_character_are_named_by_their_bytes_in_completions(
+    server: LiveServer, play: Callable[..., None]
+) -> None:
+    play("aé", "b")
+    with server.client() as client:
+        ask = {"model": "fake", "prompt": [72], "logprobs": 2}
+        found = client.post("/v1/completions", json=ask).json()["choices"][0]["logprobs"]
+        streamed = client.post("/v1/completions", json={**ask, "stream": True}).text
+    assert found["tokens"] == ["a", r"bytes:\xc3", r"bytes:\xa9", "b"]
+    assert found["text_offset"] == [0, 1, 1, 2]
+    assert list(found["top_logprobs"][1]) == [r"bytes:\xc3", r"bytes:\xc4"]
+    frames = [json.loads(line.removeprefix("data: ")) for line in streamed.split("\n\n")[:-2]]
+    parts = [frame["choices"][0]["logprobs"] for frame in frames if frame["choices"][0]["logprobs"]]
+    assert [offset for part in parts for offset in part["text_offset"]] == [0, 1, 1, 2]
+
+
 def test_signs_of_life_while_waiting(server: LiveServer, play: Callable[..., None]) -> None:
     play(Wait(0.25), "Hello")
     with server.client() as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -39,6 +40,13 @@ class Client:
 def answer(pieces: AsyncGenerator[bytes, None], client: Client, *, silence: float = 0.05) -> None:
     response = HeldStream(pieces, keep_alive_seconds=silence)
     asyncio.run(asyncio.wait_for(response({}, client.receive, client.send), 5))
+
+
+def test_an_event_is_one_line_for_clients_that_cut_at_unicodes_line_ends_too() -> None:
+    frame = {"content": "a\x85b\u2028c\u2029d\x0b\x1ce\nf\rg ä"}
+    line = sse(frame).decode().removesuffix("\n\n")
+    assert line.splitlines() == [line]
+    assert json.loads(line.removeprefix("data: ")) == frame
 
 
 def test_pieces_come_in_order_with_signs_of_life_in_the_silences_alone() -> None:

@@ -19,13 +19,18 @@ __all__ = ["DONE", "HeldJson", "HeldResponse", "HeldStream", "sse"]
 DONE = b"data: [DONE]\n\n"
 
 
+_LINE_BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+"""Allowed raw in JSON and no ends of lines in a stream of events, yet httpx's clients among others cut lines there."""
+
+
 def sse(frame: Mapping[str, Any]) -> bytes:
     """Writes one server-sent event; JSON holds no raw line break, so one line is enough."""
     return b"data: " + _dump(frame) + b"\n\n"
 
 
 def _dump(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return (text if text.isascii() else text.translate(_LINE_BREAKS)).encode()
 
 
 class HeldResponse(Response):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -30,7 +31,7 @@ async def completion_frames(
     job = answers.job
     head = _head(job)
     usage_field = {"usage": None} if job.include_usage else {}
-    offsets = [0] * job.choices
+    places = [_Place() for _ in range(job.choices)]
     echoed: set[int] = set()
     async for number, update in source:
         step = answers.take(number, update)
@@ -40,8 +41,7 @@ async def completion_frames(
             text = job.echo[number // job.n] + text
         if not text and not step.logprobs and step.finish_reason is None:
             continue
-        logprobs = _logprobs(step.logprobs, offsets[number])
-        offsets[number] += sum(len(entry.text) for entry in step.logprobs)
+        logprobs = _logprobs(step.logprobs, places[number])
         yield {**head, "choices": [_choice(number, text, logprobs, step)], **usage_field}
     if job.include_usage:
         yield {**head, "choices": [], "usage": usage_object(answers.usage)}
@@ -56,7 +56,7 @@ async def whole_completion(answers: ChatAnswers, source: AsyncIterator[tuple[int
     for number, answer in enumerate(answers.answers):
         text = (job.echo[number // job.n] if job.echo else "") + answer.content
         end = Delta(number, finish_reason=answer.finish_reason)
-        choices.append(_choice(number, text, _logprobs(answer.logprobs, 0), end))
+        choices.append(_choice(number, text, _logprobs(answer.logprobs, _Place()), end))
     return {**_head(job), "choices": choices, "usage": usage_object(answers.usage)}
 
 
@@ -64,16 +64,35 @@ def _choice(number: int, text: str, logprobs: dict[str, Any] | None, step: Delta
     return {"index": number, "text": text, "logprobs": logprobs, "finish_reason": step.finish_reason}
 
 
-def _logprobs(entries: list[TokenLogprob] | tuple[TokenLogprob, ...], offset: int) -> dict[str, Any] | None:
+class _Place:
+    """Where the next token's text begins in its answer; a character belongs to the token that completes it."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def pass_by(self, token: TokenLogprob) -> int:
+        """Gives where a token's text begins, and goes on behind it."""
+        begin = self.offset
+        self.offset += len(self._utf8.decode(token.utf8))
+        return begin
+
+
+def _logprobs(entries: list[TokenLogprob] | tuple[TokenLogprob, ...], place: _Place) -> dict[str, Any] | None:
     if not entries:
         return None
-    offsets = []
-    for entry in entries:
-        offsets.append(offset)
-        offset += len(entry.text)
     return {
-        "tokens": [entry.text for entry in entries],
+        "tokens": [_name(entry) for entry in entries],
         "token_logprobs": [entry.logprob for entry in entries],
-        "top_logprobs": [{top.text: top.logprob for top in entry.top} for entry in entries],
-        "text_offset": offsets,
+        "top_logprobs": [{_name(top): top.logprob for top in entry.top} for entry in entries],
+        "text_offset": [place.pass_by(entry) for entry in entries],
     }
+
+
+def _name(token: TokenLogprob) -> str:
+    """A token's text, or `bytes:\\xNN…` as OpenAI writes a part of a character: others' texts would all be U+FFFD."""
+    try:
+        token.utf8.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token.utf8)
+    return token.text
