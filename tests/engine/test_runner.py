@@ -266,3 +266,19 @@ def test_a_request_that_the_engine_cannot_take_fails_alone(
         list(runner.stream_sync(Request("damaged", (30,))))
     assert list(other)[-1].finish_reason == "length"
     assert runner.alive
+
+
+def test_stopping_in_the_engines_own_thread_does_not_wait(
+    runner: EngineRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as a garbage collection there does that drops the model
+    step = runner.engine.step
+
+    def stopping() -> list[Update]:
+        runner.stop(drain=False)
+        return step()
+
+    monkeypatch.setattr(runner.engine, "step", stopping)
+    assert list(runner.stream_sync(endless()))[-1].finish_reason == "abort"
+    runner._thread.join(WAIT_SECONDS)
+    assert not runner.alive

@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -170,12 +171,35 @@ print((status("VmHWM") - before) / weights)
 """
 
 
+_DENSE = {
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "vocab_size": 24_000,
+}
+_SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "untied": ("llama", {**_DENSE, "tie_word_embeddings": False}),
+    "tied": ("llama", {**_DENSE, "tie_word_embeddings": True}),
+    "experts": (
+        "deepseek_v3",
+        {
+            "hidden_size": 384,
+            "moe_intermediate_size": 256,
+            "n_routed_experts": 24,
+            "num_hidden_layers": 9,
+            "mtp_layers": 0,
+        },
+    ),
+}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: reads peak memory from /proc")
-@pytest.mark.parametrize("tied", [False, True])
-def test_loading_and_packing_stay_under_1_3_times_the_weights(tied: bool, tmp_path: Path) -> None:
-    shape = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12}
-    folder = tiny_folder("llama", tmp_path / "m", **shape, vocab_size=24_000, tie_word_embeddings=tied)
-    tiny = tiny_folder("llama", tmp_path / "tiny")
+@pytest.mark.parametrize("shape", ["untied", "tied", "experts"])
+def test_loading_and_packing_stay_under_1_3_times_the_weights(shape: str, tmp_path: Path) -> None:
+    kind, fields = _SHAPES[shape]
+    folder = tiny_folder(kind, tmp_path / "m", **fields)
+    tiny = tiny_folder(kind, tmp_path / "tiny")
     run = subprocess.run(
         [sys.executable, "-c", _MEASURE, str(folder), str(tiny)],
         check=True,

@@ -189,12 +189,16 @@ class EngineRunner:
         Args:
             drain: Let the answers in hand finish first; else they are aborted.
             timeout: Seconds to drain for; then the rest is aborted. None waits as long as it takes.
+
+        In the engine's own thread, where a garbage collection may call it, it does not wait.
         """
         with self._wake:
             self._stopping = True
             self._wake.notify()
         if threading.current_thread() is self._thread:
-            raise EngineError("The engine's own thread cannot stop itself; call stop from another.")
+            if not drain:
+                self._commands.append(self._abort_all)
+            return
         if drain:
             self._thread.join(timeout)
         if self._thread.is_alive():

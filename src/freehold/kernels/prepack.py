@@ -70,7 +70,6 @@ def pack(model: Transformer) -> PackReport:
     if model.model.embed_tokens.weight.device.type == "cpu" and not _is_packed(model):
         with torch.no_grad():
             _pack_layers(model)
-            _return_free_memory()
             _pack_heads(model)
     return _report(model)
 
@@ -82,15 +81,20 @@ def _is_packed(model: Transformer) -> bool:
 def _pack_layers(model: Transformer) -> None:
     layers = model.model.layers
     fusable = all(_parts(layer) is not None for layer in layers)
-    for index, layer in enumerate(layers):
-        parts = _parts(layer) if fusable else None
-        if parts is None:
-            _pack_children(layer)
-        else:
-            layers[index] = _packed_layer(*parts)
+    for index in range(len(layers)):
+        _pack_layer(layers, index, fusable=fusable)
+        _return_free_memory()
     if fusable:
         model.add_module("rope", PackedRope(model.rope, model.model.embed_tokens.weight.dtype))
     model.model.add_module("norm", PackedRMSNorm(model.model.norm))
+
+
+def _pack_layer(layers: nn.ModuleList, index: int, *, fusable: bool) -> None:
+    parts = _parts(layers[index]) if fusable else None
+    if parts is None:
+        _pack_children(layers[index])
+    else:
+        layers[index] = _packed_layer(*parts)
 
 
 def _parts(layer: nn.Module) -> tuple[DecoderLayer, GroupedQueryAttention, MLP] | None:
@@ -145,7 +149,10 @@ def _pack_heads(model: Transformer) -> None:
 
 
 def _return_free_memory() -> None:
-    """Has glibc give back the pages of the dropped originals, which it would keep in its heap; elsewhere nothing."""
+    """Has glibc give back the pages of the dropped originals; elsewhere nothing.
+
+    It would keep them in its heap, where experts leave holes too small for their packed forms.
+    """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
