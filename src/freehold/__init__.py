@@ -42,7 +42,7 @@ def load(name_or_path: str | Path, dtype: str = "bfloat16", device: str | None =
 
     Args:
         name_or_path: A catalog name, a pulled model, `hf:org/repo[@rev]`, a model folder or a GGUF file.
-        dtype: `bfloat16`, `float32` or `float16`.
+        dtype: `bfloat16`, `float32`, on a GPU `float16`, or `auto`: float32 for small models on a CPU, else bfloat16.
         device: `cpu`, `cuda`, `cuda:1`; None takes the GPU where there is one.
 
     Returns:

@@ -24,7 +24,7 @@ def real_server(
     """The default model behind the real server; greedy, so that it says the same each time."""
     from freehold.engine.language_model import LanguageModel
 
-    with LanguageModel.from_folder(default_model_folder) as model:
+    with LanguageModel.from_folder(default_model_folder, dtype="auto") as model:
         model.defaults = dataclasses.replace(model.defaults, temperature=0.0)
         with live_server([model], tmp_path_factory.mktemp("real"), web_root=built_app) as server:
             yield server

@@ -21,7 +21,10 @@ ASK: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 @pytest.fixture(scope="module")
 def server(default_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     folder = tmp_path_factory.mktemp("server")
-    with LanguageModel.from_folder(default_model_folder) as model, live_server([model], folder) as running:
+    with (
+        LanguageModel.from_folder(default_model_folder, dtype="auto") as model,
+        live_server([model], folder) as running,
+    ):
         yield running
 
 

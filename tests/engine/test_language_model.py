@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers
 
+from freehold.engine import placement
 from freehold.engine.config import EngineConfig
 from freehold.engine.language_model import LanguageModel, _with_tool_calls
 from freehold.engine.placement import choose_device, choose_dtype
@@ -284,6 +285,16 @@ def test_devices_and_dtypes_are_checked() -> None:
         choose_dtype("int8", cpu)
     with pytest.raises(ConfigError, match="float16 is not offered on a CPU"):
         choose_dtype("float16", cpu)
+
+
+def test_small_models_are_not_rounded_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for shard in ("a.safetensors", "b.safetensors"):
+        (tmp_path / shard).write_bytes(b"0" * 500)
+    monkeypatch.setattr(placement, "_SMALL_BYTES", 1001)
+    assert choose_dtype("auto", torch.device("cpu"), tmp_path) is torch.float32
+    assert choose_dtype("auto", torch.device("cuda"), tmp_path) is torch.bfloat16
+    monkeypatch.setattr(placement, "_SMALL_BYTES", 1000)
+    assert choose_dtype("auto", torch.device("cpu"), tmp_path) is torch.bfloat16
 
 
 @pytest.mark.slow

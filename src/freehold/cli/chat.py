@@ -63,7 +63,7 @@ def chat(
 
     chosen = {"temperature": temperature, "max_tokens": max_tokens}
     sampling: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    with load(fetch(model)) as loaded:
+    with load(fetch(model), dtype="auto") as loaded:
 
         def source(messages: Sequence[Message]) -> Iterator[Update]:
             return loaded.stream(messages, thinking=thinking, **sampling)

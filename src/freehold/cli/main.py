@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -112,6 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: In place of this process's own.
     """
+    # Read when torch is imported. GNU's OpenMP lets a thread that waits for the others spin for long; on a machine that
+    # has other work, it takes from them the very core that they need, and a step takes ten times as long.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     sys.exit(call(sys.argv[1:] if arguments is None else arguments))
 
 

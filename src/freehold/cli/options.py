@@ -32,7 +32,14 @@ Models = Annotated[
 Alias = Annotated[
     list[str] | None, typer.Option("--alias", metavar="NAME=MODEL", help="Serve a model under another name as well.")
 ]
-Dtype = Annotated[str, typer.Option(metavar="TYPE", help="bfloat16, float32 (exact, slower) or, on a GPU, float16.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        metavar="TYPE",
+        help="bfloat16, float32 (exact, slower) or, on a GPU, float16; auto is float32 for small models on a CPU, "
+        "else bfloat16.",
+    ),
+]
 MaxBatch = Annotated[int, typer.Option(metavar="N", help="Most answers that are written at the same time.")]
 Context = Annotated[
     int | None,

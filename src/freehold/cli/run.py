@@ -25,7 +25,7 @@ def run(
     model: options.Models = None,
     alias: options.Alias = None,
     host: options.Host = "127.0.0.1",
-    dtype: options.Dtype = "bfloat16",
+    dtype: options.Dtype = "auto",
     max_batch: options.MaxBatch = 32,
     context: options.Context = None,
     cache_tokens: options.CacheTokens = None,

@@ -35,7 +35,7 @@ def serve(
     drain_seconds: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long answers may take after SIGTERM.")
     ] = 600.0,
-    dtype: options.Dtype = "bfloat16",
+    dtype: options.Dtype = "auto",
     max_batch: options.MaxBatch = 32,
     context: options.Context = None,
     cache_tokens: options.CacheTokens = None,

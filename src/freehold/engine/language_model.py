@@ -91,7 +91,8 @@ class LanguageModel:
 
         Args:
             path: The folder.
-            dtype: `bfloat16`, `float32` (exact, and the same in every batch; slower), or on a GPU `float16`.
+            dtype: `bfloat16`, `float32` (exact, and the same in every batch; slower), on a GPU `float16`, or `auto`:
+                float32 for small models on a CPU, else bfloat16.
             device: `cpu`, `cuda` or `cuda:N`; None takes the GPU where there is one.
             engine: Sizes and switches of the engine.
             name: By which to call it; None takes the name in `freehold.json`, else the folder's.
@@ -103,7 +104,7 @@ class LanguageModel:
         """
         folder = Path(path)
         where = choose_device(device)
-        kind = choose_dtype(dtype, where)
+        kind = choose_dtype(dtype, where, folder)
         meta = _metadata(folder)
         tokenizer = Tokenizer.from_folder(folder)
         config = ModelConfig.from_folder(folder)

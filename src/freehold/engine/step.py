@@ -1,9 +1,10 @@
 """One forward pass over everything that a step holds: the seam where faster kernels go.
 
 `Forward.run` takes the step's parts and gives the logits of those rows alone that will be sampled. In batch-invariant
-mode the step is cut into passes of exactly `INVARIANT_ROWS` rows: decodes side by side, prompts at fixed positions,
-the rest padding. A row's result then depends on its own sequence only, bit by bit where the matrix products treat all
-rows alike, as those of a dense model do; the experts of a mixture see different numbers of rows, and agree to rounding.
+mode the step is cut into passes of at most `INVARIANT_ROWS` rows: decodes side by side, prompts at fixed positions.
+They are filled up to exactly that many with padding, unless the model's products give a row the same bits in any
+number of rows. A row's result then depends on its own sequence only, bit by bit in a dense model; the experts of a
+mixture see different numbers of rows, and agree to rounding.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from freehold.engine.attend import PagedAttend, Segment
 from freehold.engine.cache import KVCache
 from freehold.engine.config import INVARIANT_ROWS
+from freehold.kernels import rows_are_independent
 from freehold.model.transformer import Transformer
 
 __all__ = ["Forward", "Part"]
@@ -49,6 +51,7 @@ class Forward:
 
     def __init__(self, model: Transformer, cache: KVCache, device: torch.device, *, exact: bool) -> None:
         self._model, self._cache, self._device, self._exact = model, cache, device, exact
+        self._pads = exact and not rows_are_independent(model)
 
     @torch.inference_mode()
     def run(self, parts: Sequence[Part]) -> Tensor:
@@ -61,11 +64,11 @@ class Forward:
             Logits (R, V) float32 of the parts that sample, in their order. The cache holds all the parts' tokens then.
         """
         if not self._exact:
-            return self._pass(parts, sum(part.segment.count for part in parts))
-        logits = [self._pass(group, INVARIANT_ROWS) for group in _passes(parts)]
+            return self._pass(parts)
+        logits = [self._pass(group) for group in _passes(parts)]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
-    def _pass(self, parts: Sequence[Part], rows: int) -> Tensor:
+    def _pass(self, parts: Sequence[Part]) -> Tensor:
         token_ids: list[int] = []
         positions: list[int] = []
         wanted: list[int] = []
@@ -74,6 +77,7 @@ class Forward:
             positions.extend(range(part.segment.start, part.segment.length))
             if part.samples:
                 wanted.append(len(token_ids) - 1)
+        rows = INVARIANT_ROWS if self._pads else len(token_ids)
         padding = rows - len(token_ids)
         token_ids.extend([0] * padding)
         positions.extend([0] * padding)
@@ -81,7 +85,7 @@ class Forward:
         hidden_TD: Tensor = self._model(self._tensor(token_ids), self._tensor(positions), attend)
         if not wanted:
             return hidden_TD.new_empty((0, self._model.config.vocab_size), dtype=torch.float32)
-        if self._exact:
+        if self._pads:
             asked = wanted + [0] * (INVARIANT_ROWS - len(wanted))
             return self._model.logits(hidden_TD[self._tensor(asked)])[: len(wanted)]
         return self._model.logits(hidden_TD if len(wanted) == rows else hidden_TD[self._tensor(wanted)])

@@ -27,12 +27,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from freehold.kernels.invariance import rows_are_independent
     from freehold.kernels.prepack import PackReport, pack
     from freehold.kernels.weights import refill
 
-__all__ = ["PackReport", "pack", "refill"]
+__all__ = ["PackReport", "pack", "refill", "rows_are_independent"]
 
-_HOMES = {"PackReport": "prepack", "pack": "prepack", "refill": "weights"}
+_HOMES = {
+    "PackReport": "prepack",
+    "pack": "prepack",
+    "refill": "weights",
+    "rows_are_independent": "invariance",
+}
 
 
 def __getattr__(name: str) -> Any:
