@@ -211,6 +211,19 @@ def test_yarn_that_states_only_its_original_length_reaches_the_stretched_one():
     assert config.context_length == 131072
 
 
+def test_yarns_attn_factor_multiplies_the_correction():
+    scaling = {
+        "attn_factor": 0.8782488562869419,
+        "factor": 4.0,
+        "original_max_position_embeddings": 32768,
+        "rope_type": "yarn",
+    }
+    stated = QWEN2 | {"architectures": ["Qwen3ForCausalLM"], "rope_scaling": scaling}
+    assert ModelConfig.from_dict(stated).rope.cos_sin_scale == pytest.approx(1.0)
+    plain = QWEN2 | {"rope_scaling": without(scaling, "attn_factor")}
+    assert ModelConfig.from_dict(plain).rope.cos_sin_scale == pytest.approx(0.1 * math.log(4) + 1)
+
+
 YARN = V3["rope_scaling"]
 REFUSED = [
     (V3, {"architectures": ["GPT2LMHeadModel"]}, "'GPT2LMHeadModel' is not implemented"),
@@ -229,6 +242,11 @@ REFUSED = [
     (V3, {"topk_method": "random"}, "topk_method is 'random'"),
     (V3, {"num_key_value_heads": 8}, "num_key_value_heads differs"),
     (V3, {"qk_rope_head_dim": 63}, "qk_rope_head_dim is 63"),
+    (
+        V3,
+        {"rope_scaling": {**YARN, "attention_factor": 1.0, "attn_factor": 1.0}},
+        "both attention_factor and attn_factor",
+    ),
     (V3, {"n_routed_experts": 10**9}, "n_routed_experts is 1000000000"),
     (V3, {"quantization_config": {"quant_method": "gptq"}}, "'gptq'"),
     (V3, {"quantization_config": {"quant_method": "fp8"}}, "weight_block_size is None"),

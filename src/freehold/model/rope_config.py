@@ -32,6 +32,7 @@ _KEYS: dict[str, frozenset[str]] = {
             "mscale",
             "mscale_all_dim",
             "attention_factor",
+            "attn_factor",
             "truncate",
             "finetuned",
         }
@@ -56,6 +57,7 @@ class RopeConfig:
         mscale: Numerator's weight in the correction of cos and sin (yarn); None where not given.
         mscale_all_dim: Its denominator's weight, and the one that corrects MLA's softmax scale; None where not given.
         attention_factor: The correction of cos and sin itself, where it is not to be inferred.
+        attn_factor: Multiplies the inferred one (yarn), as in DeepSeek-R1-0528-Qwen3-8B, where the product is 1.
         truncate: Round the ramp's ends to whole dimensions (yarn).
         low_freq_factor: Original length over the wavelength from which on dimensions are interpolated whole (llama3).
         high_freq_factor: The same, up to which dimensions are left as they are (llama3).
@@ -70,6 +72,7 @@ class RopeConfig:
     mscale: float | None = None
     mscale_all_dim: float | None = None
     attention_factor: float | None = None
+    attn_factor: float = 1.0
     truncate: bool = True
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
@@ -78,16 +81,18 @@ class RopeConfig:
     def cos_sin_scale(self) -> float:
         """What cos and sin are multiplied with.
 
-        Source: YaRN (arXiv 2309.00071), section 3.4; with `mscale` and `mscale_all_dim` as in the code published
-        with DeepSeek-V2 and V3 (`_mscale` of `DeepseekV3YarnRotaryEmbedding`).
+        Source: YaRN (arXiv 2309.00071), section 3.4, and the code published with it (`attn_factor`); with `mscale` and
+        `mscale_all_dim` as in that of DeepSeek-V2 and V3 (`_mscale` of `DeepseekV3YarnRotaryEmbedding`).
         """
         if self.rope_type != "yarn":
             return 1.0
         if self.attention_factor is not None:
             return self.attention_factor
         if self.mscale and self.mscale_all_dim:
-            return yarn_mscale(self.factor, self.mscale) / yarn_mscale(self.factor, self.mscale_all_dim)
-        return yarn_mscale(self.factor, 1.0)
+            inferred = yarn_mscale(self.factor, self.mscale) / yarn_mscale(self.factor, self.mscale_all_dim)
+        else:
+            inferred = yarn_mscale(self.factor, 1.0)
+        return self.attn_factor * inferred
 
     @property
     def softmax_scale_factor(self) -> float:
@@ -158,6 +163,8 @@ def rope_config(config: Mapping[str, Any], max_position_embeddings: int) -> Rope
         )
     if theta <= 1.0:
         raise ConfigError(f"rope_theta is {theta:g}; yarn needs a base over 1.")
+    if None not in (stated.get("attention_factor"), stated.get("attn_factor")):
+        raise ConfigError("rope_scaling has both attention_factor and attn_factor; remove one of them.")
     return RopeConfig(
         rope_type="yarn",
         rope_theta=theta,
@@ -168,5 +175,6 @@ def rope_config(config: Mapping[str, Any], max_position_embeddings: int) -> Rope
         mscale=fields.optional_number("mscale", 0.0, 100.0),
         mscale_all_dim=fields.optional_number("mscale_all_dim", 0.0, 100.0),
         attention_factor=fields.optional_number("attention_factor", 1e-6, 100.0),
+        attn_factor=fields.number("attn_factor", 1e-6, 100.0, 1.0),
         truncate=fields.boolean("truncate", True),
     )
