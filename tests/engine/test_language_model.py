@@ -169,6 +169,9 @@ def test_a_model_that_cannot_think_says_its_name(model: LanguageModel) -> None:
     with pytest.raises(InvalidRequestError, match="'tiny' cannot think") as caught:
         model.chat("Hello", thinking=True)
     assert caught.value.param == "thinking"
+    with pytest.raises(InvalidRequestError, match="'tiny' cannot think before it answers; leave budget out") as caught:
+        model.chat("Hello", budget=3)
+    assert caught.value.param == "budget"
     assert model.request("Hello", thinking=False).thinking is None
 
 

@@ -241,15 +241,16 @@ class LanguageModel:
             request_id: None makes one up.
 
         Raises:
-            InvalidRequestError: `thinking` asks for what the model cannot do (the message names it), or a value is out
-                of bounds.
+            InvalidRequestError: `thinking` or `budget` asks for what the model cannot do (the message names it), or a
+                value is out of bounds.
         """
         chat = self.chat_format
         params = params or self.defaults
-        if thinking and chat.thinking == "never":
+        if chat.thinking == "never" and (thinking or budget is not None):
+            param = "thinking" if thinking else "budget"
             raise InvalidRequestError(
-                f"The model {self.name!r} cannot think before it answers; leave thinking off, or use one that can.",
-                param="thinking",
+                f"The model {self.name!r} cannot think before it answers; leave {param} out, or use one that can.",
+                param=param,
                 code="unsupported_value",
             )
         for field, value in (("budget", budget), ("answer_reserve", answer_reserve)):
