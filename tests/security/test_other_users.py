@@ -42,7 +42,8 @@ def test_a_chat_that_is_being_answered_is_no_more_there_for_another_user(tmp_pat
     with live_server([model], tmp_path) as server, server.signed_in("ann") as ann, server.signed_in("bob") as bob:
         path = f"/api/chats/{ann.post('/api/chats', json={}).json()['id']}/messages"
         with ann.stream("POST", path, json={"content": "hello"}) as answer:
-            next(answer.iter_bytes())
+            pieces = answer.iter_bytes()  # held: the connection closes with it
+            next(pieces)
             assert ann.post(path, json={"content": "and"}).status_code == 409
             theirs = bob.post(path, json={"content": "and I add"})
             assert theirs.status_code == 404

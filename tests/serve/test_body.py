@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from freehold.errors import InvalidRequestError
@@ -49,3 +51,13 @@ def test_what_is_refused(raw: bytes, why: str) -> None:
 
 def test_the_deepest_that_is_allowed() -> None:
     assert parse_object(b'{"a": ' + b"[" * 7 + b"]" * 7 + b"}", 8)
+
+
+def test_checking_a_body_takes_no_memory_of_its_own_for_each_value() -> None:
+    raw = b'{"a":[' + b"1," * 500_000 + b"1]}"
+    tracemalloc.start()
+    try:
+        parse_object(raw, 8)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(raw)
+    finally:
+        tracemalloc.stop()

@@ -35,7 +35,12 @@ def app_router(state: AppState) -> APIRouter:
     settings, history = state.settings, state.history
 
     async def read(request: Request) -> dict[str, Any]:
-        return await read_object(request, max_bytes=settings.max_body_bytes, max_depth=settings.max_json_depth)
+        return await read_object(
+            request,
+            max_bytes=settings.max_body_bytes,
+            max_depth=settings.max_json_depth,
+            parsers=state.parsers,
+        )
 
     @router.get("")
     async def list_chats(

@@ -39,7 +39,12 @@ def completions_router(state: AppState, *, beta: bool) -> APIRouter:
     settings = state.settings
 
     async def read(request: Request) -> dict[str, Any]:
-        return await read_object(request, max_bytes=settings.max_body_bytes, max_depth=settings.max_json_depth)
+        return await read_object(
+            request,
+            max_bytes=settings.max_body_bytes,
+            max_depth=settings.max_json_depth,
+            parsers=state.parsers,
+        )
 
     @router.post("/chat/completions")
     async def chat_completions(request: Request) -> Response:

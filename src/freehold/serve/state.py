@@ -69,6 +69,7 @@ class AppState:
     metrics: Metrics
     traffic: Traffic
     busy_chats: set[tuple[str, str]] = field(default_factory=set)
+    parsers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     long_prompts: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
 
     async def encode(self, characters: int, make: Callable[[], Result]) -> Result:
