@@ -2,21 +2,18 @@
 
     python bench/decode.py --batch 1 16 --rounds 7 --new 128 --json docs/results/decode.json
 
-Both sides hold the default model in bfloat16 in one process, decode greedily past end tokens, and take turns. Ours is
-the path that a user takes: `LanguageModel`, its engine and its thread, with tokens turned into text. The rival is
-`AutoModelForCausalLM.generate` with scaled-dot-product attention and a key/value cache, at whichever of these settings
-is fastest in a trial run before the rounds: its dynamic or its static cache, with one thread or with all. `--compile`
-adds its compiled static cache to the trial, which needs a C++ compiler on the machine. Rounds of ours never find their
-prompts in the prefix cache, as each comes from another user. The time includes reading the prompts.
+Both sides hold the default model in bfloat16, each in a process of its own, decode greedily past end tokens, and take
+turns. Ours is the path that a user takes: `LanguageModel`, its engine and its thread, with tokens turned into text.
+The rival is `AutoModelForCausalLM.generate` with scaled-dot-product attention and a key/value cache, at whichever of
+these settings is fastest in a trial run before the rounds: its dynamic or its static cache, with one thread or with
+all. `--compile` adds its compiled static cache to the trial, which needs a C++ compiler on the machine. Rounds of ours
+never find their prompts in the prefix cache, as each comes from another user. The time includes reading the prompts.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +28,9 @@ from freehold.engine.language_model import LanguageModel
 from freehold.engine.request import Request
 from freehold.hub.catalog import DEFAULT_MODEL
 from freehold.hub.pull import ensure
+from freehold.text.tokenizer import Tokenizer
 from freehold.types import SamplingParams
-from harness import Side, compare, environment, peak_memory_bytes, write_results
+from harness import Side, Worker, compare, environment, peak_memory_bytes, serve, write_results
 
 TARGETS = {1: 1.7, 16: 2.0}
 """Ratios of tokens per second that the engine is to reach, by batch."""
@@ -43,13 +41,13 @@ _TOPICS = (
 )  # fmt: skip
 
 
-def prompts(model: LanguageModel, batch: int, length: int) -> list[list[int]]:
+def prompts(tokenizer: Tokenizer, batch: int, length: int) -> list[list[int]]:
     """Different prompts of exactly `length` tokens each."""
     made = []
     for row in range(batch):
         topic = _TOPICS[row % len(_TOPICS)]
         text = f"Lesson {row + 1}. Write a long and detailed explanation of {topic} for a curious child. "
-        made.append(model.tokenizer.encode(text * (length // 8 + 1))[:length])
+        made.append(tokenizer.encode(text * (length // 8 + 1))[:length])
     return made
 
 
@@ -78,6 +76,10 @@ class Ours:
                 answers.append(list(collector.completions()[0].token_ids))
         return answers
 
+    def peak(self) -> int | None:
+        """Most memory held so far, in bytes."""
+        return peak_memory_bytes()
+
 
 class Transformers:
     """The rival, at one of its settings."""
@@ -89,43 +91,53 @@ class Transformers:
             folder, dtype=torch.bfloat16, attn_implementation="sdpa"
         )
         self._model = model.eval()
-        self.threads = torch.get_num_threads()
-        self.options: dict[str, Any] = {}
+        self._options: dict[str, Any] = {}
+
+    def set(self, threads: int, options: dict[str, Any]) -> None:
+        """Changes the setting."""
+        torch.set_num_threads(threads)
+        self._options = options
 
     def generate(self, batch: list[list[int]], new: int) -> list[list[int]]:
         """Continues all prompts at once; gives the new tokens of each."""
         ids = torch.tensor(batch)
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            out = self._model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=new,
-                min_new_tokens=new,
-                do_sample=False,
-                use_cache=True,
-                **self.options,
-            )
-        finally:
-            torch.set_num_threads(before)
+        out = self._model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new,
+            min_new_tokens=new,
+            do_sample=False,
+            use_cache=True,
+            **self._options,
+        )
         new_tokens: list[list[int]] = out[:, ids.shape[1] :].tolist()
         return new_tokens
 
-    def choose(self, batch: list[list[int]], new: int, *, compiled: bool) -> dict[str, float]:
-        """Takes the fastest setting for this batch, by the better of two short runs; gives the tokens/s of each."""
-        settings = {
-            f"{cache} cache, {threads} thread{'s' if threads > 1 else ''}": (threads, options)
-            for threads in sorted({1, torch.get_num_threads()})
-            for cache, options in _caches(compiled).items()
-        }
-        rates: dict[str, float] = {}
-        for name, (self.threads, self.options) in settings.items():
-            self.generate(batch, 4)
-            rates[name] = max(len(batch) * new / _seconds(lambda: self.generate(batch, new)) for _ in range(2))
-            print(f"  trial: transformers with {name}: {rates[name]:.1f} tokens/s", flush=True)
-        self.threads, self.options = settings[max(rates, key=lambda name: rates[name])]
-        return rates
+    def peak(self) -> int | None:
+        """Most memory held so far, in bytes."""
+        return peak_memory_bytes()
+
+
+SIDES = {"freehold": Ours, "transformers": Transformers}
+
+
+def choose(rival: Worker, batch: list[list[int]], new: int, *, threads: int, compiled: bool) -> dict[str, float]:
+    """Sets the rival to what is fastest for this batch, by the better of two short runs; gives the tokens/s of each."""
+    settings = {
+        f"{cache} cache, {count} thread{'s' if count > 1 else ''}": {"threads": count, "options": options}
+        for count in sorted({1, threads})
+        for cache, options in _caches(compiled).items()
+    }
+    rates: dict[str, float] = {}
+    for name, setting in settings.items():
+        rival.call("set", **setting)
+        rival.call("generate", batch=batch, new=4)
+        rates[name] = max(
+            len(batch) * new / _seconds(lambda: rival.call("generate", batch=batch, new=new)) for _ in range(2)
+        )
+        print(f"  trial: transformers with {name}: {rates[name]:.1f} tokens/s", flush=True)
+    rival.call("set", **settings[max(rates, key=lambda name: rates[name])])
+    return rates
 
 
 def _caches(compiled: bool) -> dict[str, dict[str, Any]]:
@@ -153,18 +165,20 @@ def _alike(a: list[int], b: list[int]) -> int:
     return next((place for place, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+def measure(
+    arguments: argparse.Namespace, tokenizer: Tokenizer, workers: dict[str, Worker]
+) -> Iterator[dict[str, Any]]:
     """Runs the rounds of every batch size; yields the figures."""
-    ours, rival = Ours(folder), Transformers(folder)
+    ours, rival = workers["freehold"], workers["transformers"]
     for size in arguments.batch:
-        batch = prompts(ours.model, size, arguments.prompt)
-        print(f"batch {size}, prompts of {arguments.prompt} tokens, {arguments.new} new tokens each", flush=True)
-        trial = rival.choose(batch, max(8, arguments.new // 4), compiled=arguments.compile)
-        alike = _agreement(ours.generate(batch, arguments.new), rival.generate(batch, arguments.new))  # warms up too
+        batch, new = prompts(tokenizer, size, arguments.prompt), arguments.new
+        print(f"batch {size}, prompts of {arguments.prompt} tokens, {new} new tokens each", flush=True)
+        trial = choose(rival, batch, max(8, new // 4), threads=arguments.threads, compiled=arguments.compile)
+        warm = [worker.call("generate", batch=batch, new=new) for worker in (ours, rival)]
         comparison = compare(
-            Side("freehold", partial(ours.generate, batch, arguments.new)),
-            Side("transformers", partial(rival.generate, batch, arguments.new)),
-            work=size * arguments.new,
+            Side("freehold", partial(ours.call, "generate", batch=batch, new=new)),
+            Side("transformers", partial(rival.call, "generate", batch=batch, new=new)),
+            work=size * new,
             unit="tokens/s",
             rounds=arguments.rounds,
         )
@@ -172,29 +186,13 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[dict[str, A
         yield {
             "batch": size,
             "prompt_tokens": arguments.prompt,
-            "new_tokens": arguments.new,
+            "new_tokens": new,
             "target": TARGETS.get(size),
             "rival_setting": max(trial, key=lambda name: trial[name]),
             "rival_trial_tokens_per_second": trial,
-            "tokens_alike_before_parting": alike,
+            "tokens_alike_before_parting": _agreement(*warm),
             **comparison.summary(),
         }
-    ours.model.close()
-
-
-def _peak(side: str, arguments: argparse.Namespace, folder: Path) -> int:
-    """Peak memory of one side alone, in a process of its own: load, then the largest batch."""
-    command = [sys.executable, __file__, "--memory-of", side, "--model", str(folder), "--prompt", str(arguments.prompt)]
-    command += ["--batch", str(max(arguments.batch)), "--new", "16"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
-    return int(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _memory_of(arguments: argparse.Namespace, folder: Path) -> None:
-    rows = [[100 + (row * 37 + place) % 1000 for place in range(arguments.prompt)] for row in range(arguments.batch[0])]
-    side = Ours(folder) if arguments.memory_of == "freehold" else Transformers(folder)
-    side.generate(rows, arguments.new)
-    print(json.dumps(peak_memory_bytes()), flush=True)
 
 
 def page(results: dict[str, Any]) -> str:
@@ -235,17 +233,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="threads of both sides (default: torch's choice)")
     parser.add_argument("--compile", action="store_true", help="also try the rival compiled; needs a C++ compiler")
     parser.add_argument("--json", type=Path, help="write the figures there, and a page beside it")
-    parser.add_argument("--memory-of", choices=["freehold", "transformers"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+    arguments.threads = arguments.threads or torch.get_num_threads()
     folder = ensure(arguments.model)
-    if arguments.memory_of is not None:
-        _memory_of(arguments, folder)
+    if arguments.side is not None:
+        torch.set_num_threads(arguments.threads)
+        serve(SIDES[arguments.side](folder))
         return
-    machine = environment(["freehold", "torch", "transformers"], threads=torch.get_num_threads())
-    batches = list(measure(arguments, folder))
-    peaks = {side: _peak(side, arguments, folder) for side in ("freehold", "transformers")}
+    machine = environment(["freehold", "torch", "transformers"], threads=arguments.threads)
+    command = [sys.executable, __file__, "--model", str(folder), "--threads", str(arguments.threads), "--side"]
+    workers = {side: Worker([*command, side]) for side in SIDES}
+    batches = list(measure(arguments, Tokenizer.from_folder(folder), workers))
+    peaks = {side: worker.call("peak") for side, worker in workers.items()}
+    for worker in workers.values():
+        worker.close()
     results = {"model": folder.name, "environment": machine, "batches": batches, "peak_memory_bytes": peaks}
     print(page(results))
     if arguments.json is not None:

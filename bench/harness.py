@@ -3,6 +3,9 @@
 A machine's memory bandwidth can drift by a factor of two within minutes, so two sides are never measured one after the
 other: they take turns, A B A B, each round giving one pair, and what counts is the ratio of the medians. The pairs'
 own ratios stand beside it to show the spread. Warm-up is not measured.
+
+Each side lives in a process of its own (`Worker`): two libraries in one would share OpenMP's count of threads, and each
+thread pool that one leaves behind slows the other down. A side that waits for its turn takes no processor time.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Comparison", "Side", "compare", "environment", "peak_memory_bytes", "write_results"]
+__all__ = ["Comparison", "Side", "Worker", "compare", "environment", "peak_memory_bytes", "serve", "write_results"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,49 @@ def compare(
         a, b = rates["ours"][-1], rates["rival"][-1]
         report(f"  round {number + 1}: {ours.name} {a:.1f}, {rival.name} {b:.1f} {unit}, ratio {a / b:.2f}")
     return Comparison(ours.name, rival.name, unit, tuple(rates["ours"]), tuple(rates["rival"]))
+
+
+class Worker:
+    """One side in a process of its own, that does what it is told over a pipe, in lines of JSON.
+
+    Args:
+        command: Starts a program that makes the side and calls `serve` with it.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        """Has the side do something, and gives its result.
+
+        Raises:
+            RuntimeError: The process has ended; what it said stands on the standard error.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps([method, arguments]) + "\n")
+        stdin.flush()
+        answer = stdout.readline()
+        if not answer:
+            raise RuntimeError(f"The process of one side ended during {method!r}, with {self._process.wait()}.")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve(side: object) -> None:
+    """Does what a `Worker` asks for, with the methods of `side`, until it closes the pipe."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not stand among the answers
+    for line in sys.stdin:
+        method, arguments = json.loads(line)
+        answers.write(json.dumps(getattr(side, method)(**arguments)) + "\n")
+        answers.flush()
 
 
 def environment(packages: Sequence[str], **more: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from freehold.engine.placement import choose_device, choose_dtype
 from freehold.engine.request import Request, Thinking
 from freehold.engine.runner import EngineRunner, SyncStream
 from freehold.engine.sampling import recommended, with_changes
+from freehold.engine.threads import in_passing_thread
 from freehold.errors import ConfigError, ContextLengthError, InvalidRequestError
 from freehold.model.attention import DenseAttend
 from freehold.model.config import ModelConfig
@@ -110,13 +111,11 @@ class LanguageModel:
         config = ModelConfig.from_folder(folder)
         tokenizer.check_fits(config.vocab_size)
         format_name = meta.get("chat_format")
-        return cls(
-            load_model(folder, kind, where),
-            tokenizer,
-            chat_format(tokenizer, format_name if isinstance(format_name, str) else None, meta),
-            name=name or str(meta.get("name") or folder.name),
-            defaults=recommended(folder),
-            engine=engine,
+        chat = chat_format(tokenizer, format_name if isinstance(format_name, str) else None, meta)
+        called = name or str(meta.get("name") or folder.name)
+        defaults = recommended(folder)
+        return in_passing_thread(
+            lambda: cls(load_model(folder, kind, where), tokenizer, chat, name=called, defaults=defaults, engine=engine)
         )
 
     @property
@@ -148,11 +147,14 @@ class LanguageModel:
                 f"There are {len(ids):,} tokens; the model's context holds {self.config.context_length:,}.",
                 param="prompt",
             )
+        return in_passing_thread(lambda: self._logits(ids))
+
+    @torch.no_grad()
+    def _logits(self, ids: tuple[int, ...]) -> Tensor:
         tokens_T = torch.tensor(ids, device=self._device)
         positions_T = torch.arange(len(ids), device=self._device)
-        with torch.no_grad():
-            hidden_TD = self._model(tokens_T, positions_T, DenseAttend([len(ids)]))
-            return torch.cat([self._model.logits(rows) for rows in hidden_TD.split(_LOGIT_ROWS)])
+        hidden_TD = self._model(tokens_T, positions_T, DenseAttend([len(ids)]))
+        return torch.cat([self._model.logits(rows) for rows in hidden_TD.split(_LOGIT_ROWS)])
 
     def generate(self, prompt: str | Sequence[int], **sampling: Any) -> Completion:
         """Continues a text as it stands, without a chat format.
