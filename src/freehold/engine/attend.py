@@ -66,6 +66,7 @@ class PagedAttend:
         self._used = sum(segment.count for segment in segments)
         self._parts: list[_Part] = []
         single = 0
+        view: Tensor | None = None
         if not exact:
             while single < len(segments) and segments[single].count == 1:
                 single += 1
@@ -77,6 +78,11 @@ class PagedAttend:
                 self._parts.append(_Padded(cache, segments[:single], view))
             else:
                 single = 0
+        # in lockstep the new rows lie equally far apart: copying them in takes less than indexing them
+        self._new: tuple[tuple[Tensor, ...], ...] = ()
+        if view is not None and single == len(segments) and view.dim() == 6:
+            keys, values = view[:, :, -1].unbind(2)
+            self._new = (keys.unbind(0), values.unbind(0))
         row = single
         for segment in segments[single:]:
             self._parts.append(_Single(cache, segment, row))
@@ -91,6 +97,9 @@ class PagedAttend:
         used = self._used
         if self._slot is not None:
             torch.stack((k_TGd[0], v_TGd[0]), out=rows[self._slot])
+        elif self._new:
+            self._new[0][layer].copy_(k_TGd)
+            self._new[1][layer].copy_(v_TGd)
         else:
             rows.index_copy_(0, self._slots_T, torch.stack((k_TGd[:used], v_TGd[:used]), 1))
         outs = [part.gqa(layer, q_THd, scale) for part in self._parts]
