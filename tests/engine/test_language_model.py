@@ -15,8 +15,9 @@ import torch
 import transformers
 
 from freehold.engine import placement
+from freehold.engine.collect import with_tool_calls
 from freehold.engine.config import EngineConfig
-from freehold.engine.language_model import LanguageModel, _with_tool_calls
+from freehold.engine.language_model import LanguageModel
 from freehold.engine.placement import choose_device, choose_dtype
 from freehold.errors import ConfigError, ContextLengthError, InvalidRequestError, UnsupportedError
 from freehold.types import Completion, FinishReason, Message, SamplingParams, Usage
@@ -269,11 +270,11 @@ def test_tool_calls_are_told_from_the_text(ended: FinishReason, reason: str) -> 
     text = 'Let me look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
     answer = Completion(text, None, (1, 2), ended, Usage(3, 2))
     tools = [{"type": "function", "function": {"name": "weather"}}]
-    told = _with_tool_calls(answer, "hermes", tools)
+    told = with_tool_calls(answer, "hermes", tools)
     assert told.text == "Let me look."
     assert [(call.name, json.loads(call.arguments)) for call in told.tool_calls] == [("weather", {"city": "Rome"})]
     assert told.finish_reason == reason
-    plain = _with_tool_calls(Completion("No call.", None, (1,), "stop", Usage(3, 1)), "hermes", tools)
+    plain = with_tool_calls(Completion("No call.", None, (1,), "stop", Usage(3, 1)), "hermes", tools)
     assert (plain.text, plain.tool_calls, plain.finish_reason) == ("No call.", (), "stop")
 
 

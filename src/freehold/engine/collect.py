@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from freehold.engine.request import Request, Update
 from freehold.errors import EngineError
+from freehold.text.tools import ToolSyntax, tool_parser
 from freehold.types import Completion, FinishReason, TokenLogprob, Usage
 
-__all__ = ["Collector"]
+__all__ = ["Collector", "with_tool_calls"]
 
 
 @dataclass(slots=True)
@@ -61,3 +64,18 @@ class Collector:
             usage=answer.usage,
             logprobs=tuple(answer.logprobs),
         )
+
+
+def with_tool_calls(answer: Completion, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]]) -> Completion:
+    """Tells the calls in an answer from its text."""
+    names = [str(tool["function"]["name"]) for tool in tools]
+    parser = tool_parser(syntax, names)
+    deltas = [parser.push(answer.text), parser.flush()]
+    calls = tuple(call for delta in deltas for call in delta.calls)
+    called = bool(calls) and answer.finish_reason == "stop"
+    return replace(
+        answer,
+        text="".join(delta.content for delta in deltas),
+        tool_calls=calls,
+        finish_reason="tool_calls" if called else answer.finish_reason,
+    )

@@ -23,7 +23,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from freehold.engine.collect import Collector
+from freehold.engine.collect import Collector, with_tool_calls
 from freehold.engine.config import EngineConfig
 from freehold.engine.engine import Engine
 from freehold.engine.placement import choose_device, choose_dtype
@@ -38,7 +38,6 @@ from freehold.model.transformer import Transformer
 from freehold.model.weights import load_model
 from freehold.text.chat import ChatFormat, chat_format
 from freehold.text.tokenizer import Tokenizer
-from freehold.text.tools import ToolSyntax, tool_parser
 from freehold.types import Completion, Message, SamplingParams
 
 __all__ = ["LanguageModel"]
@@ -199,7 +198,7 @@ class LanguageModel:
             self.request(messages, params, thinking=thinking, tools=tools, budget=budget, answer_reserve=reserve)
         )
         syntax = self.chat_format.tool_syntax
-        return answer if not tools or syntax is None else _with_tool_calls(answer, syntax, tools)
+        return answer if not tools or syntax is None else with_tool_calls(answer, syntax, tools)
 
     def stream(
         self,
@@ -327,21 +326,6 @@ def _answer_reserve(budget: int | None, params: SamplingParams) -> int:
             code="invalid_value",
         )
     return 1
-
-
-def _with_tool_calls(answer: Completion, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]]) -> Completion:
-    """Tells the calls in an answer from its text."""
-    names = [str(tool["function"]["name"]) for tool in tools]
-    parser = tool_parser(syntax, names)
-    deltas = [parser.push(answer.text), parser.flush()]
-    calls = tuple(call for delta in deltas for call in delta.calls)
-    called = bool(calls) and answer.finish_reason == "stop"
-    return replace(
-        answer,
-        text="".join(delta.content for delta in deltas),
-        tool_calls=calls,
-        finish_reason="tool_calls" if called else answer.finish_reason,
-    )
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
