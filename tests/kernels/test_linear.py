@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freehold.errors import WeightsError
-from freehold.kernels import linear
-from freehold.kernels.linear import FusedLinear, PackedLinear, PlainLinear, fused_linear, packs
+from freehold.kernels import forms
+from freehold.kernels.forms import fused_linear
+from freehold.kernels.linear import FusedLinear, PackedLinear, PlainLinear, packs
 
 SHAPES = [(1, 8), (8, 1), (5, 7), (100, 48), (64, 64), (96, 576), (192, 1536)]
 DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if packs(dtype)]
@@ -95,7 +96,7 @@ def test_layers_of_one_input_become_one(biased: bool) -> None:
 
 
 def test_without_a_packed_form_the_twin_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "packs", lambda _: False)
+    monkeypatch.setattr(forms, "packs", lambda _: False)
     assert isinstance(fused_linear(nn.Linear(4, 4)), PlainLinear)
 
 

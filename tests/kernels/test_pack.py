@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import torch
 from torch import Tensor
 
 from freehold.errors import WeightsError
-from freehold.kernels import linear, pack, refill
+from freehold.kernels import forms, pack, refill
 from freehold.kernels.layer import PackedDecoderLayer
-from freehold.kernels.linear import FusedLinear, PackedLinear, packs
+from freehold.kernels.linear import FusedLinear, PlainLinear, packs
+from freehold.kernels.native.library import native
 from freehold.model.attention import DenseAttend
 from freehold.model.transformer import Transformer
 from freehold.model.weights import load_model
+from tests.support.native import PYTORCH, levels, use
 from tests.support.tiny_models import KINDS, tiny_folder
 
 LENGTHS = (5, 1, 11)
@@ -35,6 +38,14 @@ def logits(model: Transformer, lengths: tuple[int, ...] = LENGTHS) -> Tensor:
 def alone(model: Transformer) -> Tensor:
     """A single row, which takes paths of its own."""
     return logits(model, (1,))
+
+
+@pytest.fixture(autouse=True, params=[PYTORCH, *levels()[:1]])
+def _form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Everything without native kernels, and with the best of them."""
+    use(request.param, monkeypatch)
+    yield
+    native.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +75,8 @@ def test_bfloat16_stays_as_near_to_the_truth_as_the_plain_form(kind: str, folder
 
 
 def test_the_twins_run_where_nothing_is_packed(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "packs", lambda _: False)
+    use(PYTORCH, monkeypatch)
+    monkeypatch.setattr(forms, "packs", lambda _: False)
     for kind in ("qwen2", "deepseek_v3"):
         plain, fused = load_model(folders[kind], torch.float32), load_model(folders[kind], torch.float32)
         assert pack(fused).packed_bytes == 0
@@ -76,8 +88,12 @@ def test_every_matrix_of_a_mixture_is_packed_but_the_absorbed_one(folders: dict[
     pack(model)
     left = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     assert left == {"kv_b_proj"}
-    experts = [name for name, m in model.named_modules() if isinstance(m, PackedLinear) and ".experts." in name]
+    experts = [name for name, m in model.named_modules() if _is_laid_out(m) and ".experts." in name]
     assert len(experts) == 3 * 8 * 3  # three matrices of eight experts in two layers and the MTP module
+
+
+def _is_laid_out(module: torch.nn.Module) -> bool:
+    return isinstance(module, FusedLinear) and not isinstance(module, PlainLinear)
 
 
 def test_grouped_query_layers_are_fused_whole(folders: dict[str, Path]) -> None:

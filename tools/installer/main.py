@@ -12,6 +12,7 @@ from pathlib import Path
 from installer import pins
 from installer.app import build_app
 from installer.environment import Environment
+from installer.kernels import build_kernels
 from installer.say import SetupError, say
 
 __all__ = ["main"]
@@ -20,9 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def install(environment: Environment) -> None:
-    """Makes `.venv`, installs what running needs, and builds the app; each only where it is not done yet."""
+    """Makes `.venv`, installs what running needs, builds kernels and app; each only where it is not done yet."""
     environment.make()
     environment.install()
+    build_kernels(environment)
     build_app(environment)
 
 
@@ -83,6 +85,8 @@ def _clean(environment: Environment, _: Sequence[str]) -> int:
         if (root / folder).exists():
             say(f"Removing {folder}")
             shutil.rmtree(root / folder)
+    for library in (root / "src" / "freehold" / "kernels" / "native").glob("libfreehold_*"):
+        library.unlink()
     return 0
 
 

@@ -18,10 +18,15 @@ from torch import Tensor
 from freehold.engine.attend import PagedAttend, Segment
 from freehold.engine.cache import KVCache
 from freehold.engine.config import INVARIANT_ROWS
-from freehold.kernels import rows_are_independent
+from freehold.kernels import NativeDecoder, Rows, native_decoder, rows_are_independent
 from freehold.model.transformer import Transformer
 
 __all__ = ["Forward", "Part"]
+
+_FEW_ROWS = 32
+_FEW_KEYS = 2**16
+"""Up to so many rows, or so many keys that the rows see in all, the native decoder is taken in any mode; beyond, the
+attention of PyTorch is faster in bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Forward:
     def __init__(self, model: Transformer, cache: KVCache, device: torch.device, *, exact: bool) -> None:
         self._model, self._cache, self._device, self._exact = model, cache, device, exact
         self._pads = exact and not rows_are_independent(model)
+        self._native = native_decoder(model)
 
     @torch.inference_mode()
     def run(self, parts: Sequence[Part]) -> Tensor:
@@ -63,35 +69,77 @@ class Forward:
         Returns:
             Logits (R, V) float32 of the parts that sample, in their order. The cache holds all the parts' tokens then.
         """
+        if self._native is not None and (self._exact or _is_little([part.segment for part in parts])):
+            return self._native_pass(self._native, parts)
         if not self._exact:
             return self._pass(parts)
         logits = [self._pass(group) for group in _passes(parts)]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
+    def _native_pass(self, native: NativeDecoder, parts: Sequence[Part]) -> Tensor:
+        token_ids, _, wanted = _inputs(parts)
+        x_TD = self._model.model.embed_tokens(self._tensor(token_ids))
+        size = self._cache.block_size
+        hidden_TD = native.run(x_TD, _rows([part.segment for part in parts], size), self._cache.tensor, size)
+        return self._logits(hidden_TD, wanted)
+
     def _pass(self, parts: Sequence[Part]) -> Tensor:
-        token_ids: list[int] = []
-        positions: list[int] = []
-        wanted: list[int] = []
-        for part in parts:
-            token_ids.extend(part.token_ids)
-            positions.extend(range(part.segment.start, part.segment.length))
-            if part.samples:
-                wanted.append(len(token_ids) - 1)
+        token_ids, positions, wanted = _inputs(parts)
         rows = INVARIANT_ROWS if self._pads else len(token_ids)
         padding = rows - len(token_ids)
         token_ids.extend([0] * padding)
         positions.extend([0] * padding)
         attend = PagedAttend(self._cache, [part.segment for part in parts], rows=rows, exact=self._exact)
-        hidden_TD: Tensor = self._model(self._tensor(token_ids), self._tensor(positions), attend)
+        return self._logits(self._model(self._tensor(token_ids), self._tensor(positions), attend), wanted)
+
+    def _logits(self, hidden_TD: Tensor, wanted: list[int]) -> Tensor:
         if not wanted:
             return hidden_TD.new_empty((0, self._model.config.vocab_size), dtype=torch.float32)
-        if self._pads:
-            asked = wanted + [0] * (INVARIANT_ROWS - len(wanted))
-            return self._model.logits(hidden_TD[self._tensor(asked)])[: len(wanted)]
-        return self._model.logits(hidden_TD if len(wanted) == rows else hidden_TD[self._tensor(wanted)])
+        if not self._pads:
+            return self._model.logits(hidden_TD if len(wanted) == len(hidden_TD) else hidden_TD[self._tensor(wanted)])
+        logits = []
+        for first in range(0, len(wanted), INVARIANT_ROWS):
+            asked = wanted[first : first + INVARIANT_ROWS]
+            filled = asked + [0] * (INVARIANT_ROWS - len(asked))
+            logits.append(self._model.logits(hidden_TD[self._tensor(filled)])[: len(asked)])
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, device=self._device)
+
+
+def _is_little(segments: Sequence[Segment]) -> bool:
+    if sum(segment.count for segment in segments) <= _FEW_ROWS:
+        return True
+    return sum(segment.count * (segment.start + segment.length + 1) // 2 for segment in segments) <= _FEW_KEYS
+
+
+def _inputs(parts: Sequence[Part]) -> tuple[list[int], list[int], list[int]]:
+    """Token ids and positions of all rows, and which rows are to be sampled."""
+    token_ids: list[int] = []
+    positions: list[int] = []
+    wanted: list[int] = []
+    for part in parts:
+        token_ids.extend(part.token_ids)
+        positions.extend(range(part.segment.start, part.segment.length))
+        if part.samples:
+            wanted.append(len(token_ids) - 1)
+    return token_ids, positions, wanted
+
+
+def _rows(segments: Sequence[Segment], block_size: int) -> Rows:
+    positions: list[int] = []
+    slots: list[int] = []
+    table: list[int] = []
+    starts: list[int] = []
+    for segment in segments:
+        blocks = segment.table.blocks
+        starts.extend([len(table)] * segment.count)
+        for place in range(segment.start, segment.length):
+            positions.append(place)
+            slots.append(blocks[place // block_size] * block_size + place % block_size)
+        table.extend(blocks[: -(-segment.length // block_size)])
+    return Rows(positions, slots, [place + 1 for place in positions], table, starts)
 
 
 def _passes(parts: Sequence[Part]) -> list[list[Part]]:

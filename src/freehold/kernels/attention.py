@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from freehold.kernels.linear import fused_linear
+from freehold.kernels.forms import fused_linear
 from freehold.kernels.rotary import rotate_packed
 from freehold.model.attention import Attend
 from freehold.model.gqa import GroupedQueryAttention

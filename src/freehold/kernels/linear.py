@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from freehold.errors import WeightsError
 
-__all__ = ["FusedLinear", "PackedLinear", "PlainLinear", "fused_linear", "packs"]
+__all__ = ["FusedLinear", "PackedLinear", "PlainLinear", "packs"]
 
 _NO_SCALARS: list[int | float | None] = []
 _PACK_ROWS = 16
@@ -83,7 +83,10 @@ class FusedLinear(nn.Module, ABC):
             )
         with torch.no_grad():
             self._store(weight.detach().to(device="cpu", dtype=self.dtype))
-            self._bias = None if bias is None else bias.detach().to(device="cpu", dtype=self.dtype, copy=True)
+            if bias is not None and self._bias is not None:
+                self._bias.copy_(bias)
+            elif bias is not None:
+                self._bias = bias.detach().to(device="cpu", dtype=self.dtype, copy=True)
 
     @property
     @abstractmethod
@@ -201,20 +204,3 @@ class PackedLinear(FusedLinear):
             return self._binary(x_TK.expand(2, -1), other_TN.expand(2, -1), attribute)[:1]
         out_TN: Tensor = self._binary_op(x_TK, other_TN, self._packed, self._bias, attribute)
         return out_TN
-
-
-def fused_linear(*layers: nn.Linear) -> FusedLinear:
-    """Makes one layer of several that see the same input; their outputs then lie side by side.
-
-    Args:
-        *layers: At least one; all of one type and width, and all with a bias or all without.
-
-    Returns:
-        The packed form, or the plain one where the CPU has no packed form for the type.
-    """
-    weights = [layer.weight.detach() for layer in layers]
-    biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-    form = PackedLinear if packs(weights[0].dtype) else PlainLinear
-    if len(layers) == 1:
-        return form(weights[0], biases[0] if biases else None)
-    return form(torch.cat(weights), torch.cat(biases) if biases else None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from freehold.kernels.linear import fused_linear
+from freehold.kernels.forms import fused_linear
 from freehold.model.mlp import MLP
 
 __all__ = ["PackedMLP"]

@@ -41,6 +41,7 @@ class PackedRMSNorm(nn.Module):
         self.dtype = norm.weight.dtype
         self._floor = torch.tensor(math.sqrt(self.size * self.eps))
         self._signs_21 = torch.tensor([[1.0], [-1.0]], dtype=self.dtype)
+        self.weight = torch.empty(self.size, dtype=self.dtype)
         self.load(norm.weight)
 
     def load(self, weight: Tensor) -> None:
@@ -51,7 +52,8 @@ class PackedRMSNorm(nn.Module):
         """
         if tuple(weight.shape) != (self.size,):
             raise WeightsError(f"A weight of shape {list(weight.shape)} cannot go into a norm of {self.size} numbers.")
-        self.weight = weight.detach().to(device="cpu", dtype=self.dtype, copy=True)
+        with torch.no_grad():
+            self.weight.copy_(weight)
         self._scaled_D = self.weight.float() * math.sqrt(self.size)
         self._twice_2D = torch.stack((self.weight, self.weight))
 

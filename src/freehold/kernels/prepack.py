@@ -12,13 +12,15 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from freehold.kernels.attention import PackedAttention
+from freehold.kernels.forms import fused_linear
 from freehold.kernels.layer import PackedDecoderLayer
-from freehold.kernels.linear import FusedLinear, PackedLinear, fused_linear
+from freehold.kernels.linear import FusedLinear, PlainLinear
 from freehold.kernels.mlp import PackedMLP
 from freehold.kernels.norm import PackedRMSNorm
 from freehold.kernels.rotary import PackedRope
@@ -40,7 +42,7 @@ class PackReport:
     """What packing did, in bytes of weights.
 
     Args:
-        packed_bytes: In oneDNN's layout.
+        packed_bytes: In the native library's panels or oneDNN's layout.
         kept_bytes: As they were: embeddings, routers, norms, and everything where the CPU packs nothing.
         extra_bytes: Of `packed_bytes`, what is a second copy of a tied embedding.
     """
@@ -53,13 +55,14 @@ class PackReport:
 def pack(model: Transformer) -> PackReport:
     """Makes a model ready for fast inference on this CPU, in place.
 
-    Results equal the plain model's up to rounding. In float32 with AVX-512 the matrix products of a row do not depend
-    on the other rows of the step (see `linear.py`), so that steps need no padding on their account. Weights can be
+    Results equal the plain model's up to rounding. With native kernels, and in float32 with AVX-512, the matrix
+    products of a row do not depend on the other rows of the step (see `invariance.py`), so that steps need no padding
+    on their account. Weights can be
     changed later with `refill` only; the model's `state_dict` has no packed weights any more, and gradients do not
     flow.
 
-    A model on another device, and one packed already, is left alone. Where oneDNN has no kernels for the model's type
-    (bfloat16 without AVX-512, float16), plain PyTorch runs instead, fused where it can be.
+    A model on another device, and one packed already, is left alone. Where neither the native library nor oneDNN
+    has kernels for the model's type (float16), plain PyTorch runs instead, fused where it can be.
 
     Args:
         model: Loaded, on the CPU. No forward pass may run meanwhile.
@@ -140,7 +143,7 @@ def _pack_heads(model: Transformer) -> None:
         key = head.weight.data_ptr()
         if key not in done:
             tied = key == table.data_ptr()
-            done[key] = head if tied and table.nbytes > TIED_HEAD_SHARE * total else fused_linear(head)
+            done[key] = head if tied and table.nbytes > TIED_HEAD_SHARE * total else fused_linear(head, wide=True)
         return done[key]
 
     for module in model.mtp:
@@ -160,13 +163,17 @@ def _return_free_memory() -> None:
 
 
 def _report(model: Transformer) -> PackReport:
-    packed = {id(m): m.nbytes for m in model.modules() if isinstance(m, PackedLinear)}
-    plain = sum(m.nbytes for m in model.modules() if isinstance(m, FusedLinear) and not isinstance(m, PackedLinear))
+    packed = {id(m): m.nbytes for m in model.modules() if _is_laid_out(m)}
+    plain = sum(m.nbytes for m in model.modules() if isinstance(m, PlainLinear))
     norms = sum(m.weight.nbytes for m in model.modules() if isinstance(m, PackedRMSNorm))
     kept = sum(weight.nbytes for weight in _distinct(model)) + plain + norms
     head: nn.Module = model.lm_head
-    tied = model.config.tie_word_embeddings and isinstance(head, PackedLinear)
-    return PackReport(sum(packed.values()), kept, head.nbytes if tied and isinstance(head, PackedLinear) else 0)
+    extra = head.nbytes if isinstance(head, FusedLinear) and _is_laid_out(head) else 0
+    return PackReport(sum(packed.values()), kept, extra if model.config.tie_word_embeddings else 0)
+
+
+def _is_laid_out(module: nn.Module) -> TypeGuard[FusedLinear]:
+    return isinstance(module, FusedLinear) and not isinstance(module, PlainLinear)
 
 
 def _distinct(model: nn.Module) -> list[Tensor]:

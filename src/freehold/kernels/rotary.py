@@ -26,8 +26,12 @@ class PackedRope(nn.Module):
         dtype: Of queries and keys.
     """
 
+    table: Tensor
+    """Cosines, then sines, in float32 (P, r)."""
+
     def __init__(self, rope: Rope, dtype: torch.dtype) -> None:
         super().__init__()
+        self.table = rope.table
         cos, sin = rope.table.chunk(2, dim=-1)
         self._cos_Pr = torch.cat((cos, cos), dim=-1).to(dtype)
         self._sin_Pr = torch.cat((-sin, sin), dim=-1).to(dtype)
