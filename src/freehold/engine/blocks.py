@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BlockPool", "BlockTable"]
+__all__ = ["BlockPool", "BlockTable", "Segment"]
 
 _HASH_BYTES = 16
 
@@ -40,6 +40,20 @@ class BlockTable:
         if self.blocks and block != self.blocks[-1] + 1:
             self.contiguous = False
         self.blocks.append(block)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The new tokens of one sequence in a step: `count` of them, after `start` that the cache holds."""
+
+    table: BlockTable
+    start: int
+    count: int
+
+    @property
+    def length(self) -> int:
+        """Tokens of the sequence when this step is done."""
+        return self.start + self.count
 
 
 class BlockPool:

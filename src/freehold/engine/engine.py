@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import torch
 
-from freehold.engine.attend import Segment
+from freehold.engine.blocks import Segment
 from freehold.engine.cache import KVCache
 from freehold.engine.config import INVARIANT_ROWS, EngineConfig
 from freehold.engine.output import OutputStream

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import json
 import operator
-import uuid
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,11 +23,13 @@ from torch import Tensor
 
 from freehold.engine.collect import Collector, with_tool_calls
 from freehold.engine.config import EngineConfig
+from freehold.engine.conversation import answer_reserve, conversation_request, new_request_id
 from freehold.engine.engine import Engine
 from freehold.engine.placement import choose_device, choose_dtype
-from freehold.engine.request import Request, Thinking
-from freehold.engine.runner import EngineRunner, SyncStream
+from freehold.engine.request import Request
+from freehold.engine.runner import EngineRunner
 from freehold.engine.sampling import recommended, with_changes
+from freehold.engine.streams import SyncStream
 from freehold.engine.threads import in_passing_thread
 from freehold.errors import ConfigError, ContextLengthError, InvalidRequestError
 from freehold.model.attention import DenseAttend
@@ -167,7 +167,7 @@ class LanguageModel:
             ContextLengthError: The prompt is too long.
         """
         ids = [*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)] if isinstance(prompt, str) else prompt
-        request = Request(_new_id(), _token_ids(ids), with_changes(self.defaults, sampling))
+        request = Request(new_request_id(), _token_ids(ids), with_changes(self.defaults, sampling))
         return self._single(request)
 
     def chat(
@@ -193,7 +193,7 @@ class LanguageModel:
             ContextLengthError: The conversation is too long.
         """
         params = with_changes(self.defaults, sampling)
-        reserve = _answer_reserve(budget, params)
+        reserve = answer_reserve(budget, params)
         answer = self._single(
             self.request(messages, params, thinking=thinking, tools=tools, budget=budget, answer_reserve=reserve)
         )
@@ -213,7 +213,7 @@ class LanguageModel:
         The stream keeps the model in memory until it has been read or closed and is dropped.
         """
         params = with_changes(self.defaults, sampling)
-        reserve = _answer_reserve(budget, params)
+        reserve = answer_reserve(budget, params)
         request = self.request(messages, params, thinking=thinking, budget=budget, answer_reserve=reserve)
         return self.runner.stream_sync(request, keep=self)
 
@@ -245,35 +245,17 @@ class LanguageModel:
             InvalidRequestError: `thinking` or `budget` asks for what the model cannot do (the message names it), or a
                 value is out of bounds.
         """
-        chat = self.chat_format
-        params = params or self.defaults
-        if chat.thinking == "never" and (thinking or budget is not None):
-            param = "thinking" if thinking else "budget"
-            raise InvalidRequestError(
-                f"The model {self.name!r} cannot think before it answers; leave {param} out, or use one that can.",
-                param=param,
-                code="unsupported_value",
-            )
-        for field, value in (("budget", budget), ("answer_reserve", answer_reserve)):
-            if value is not None and value < 0:
-                raise InvalidRequestError(f"{field} is {value}; it must be 0 or more.", param=field)
-        if isinstance(messages, str):
-            messages = [Message("user", messages)]
-        prompt = chat.encode(messages, tools=tools, thinking=thinking)
-        thinks: Thinking | None = None
-        if chat.tags is not None:
-            # also where it is not to think: should it do so all the same, that is no part of the answer
-            thinks = Thinking(chat.tags.start, chat.tags.end, prompt.thinking_opened, budget, answer_reserve)
-        if not params.ignore_eos:
-            ends = {*params.stop_token_ids, *chat.stop_token_ids}
-            params = replace(params, stop_token_ids=tuple(sorted(ends)))
-        return Request(
-            request_id=request_id or _new_id(),
-            prompt=tuple(prompt.token_ids),
-            params=params,
+        return conversation_request(
+            self.chat_format,
+            messages,
+            params or self.defaults,
+            model=self.name,
+            thinking=thinking,
+            tools=tools,
+            budget=budget,
+            answer_reserve=answer_reserve,
             user=user,
-            thinking=thinks,
-            visible_special_ids=chat.visible_special_ids,
+            request_id=request_id,
         )
 
     def collect(self, request: Request) -> list[Completion]:
@@ -314,20 +296,6 @@ def _token_ids(values: Iterable[Any]) -> tuple[int, ...]:
         ) from error
 
 
-def _answer_reserve(budget: int | None, params: SamplingParams) -> int:
-    """Tokens kept back for the answer where the thinking has a budget: one at least, however long the closing tag."""
-    if budget is None:
-        return 0
-    if params.max_tokens is not None and budget >= params.max_tokens:
-        raise InvalidRequestError(
-            f"budget is {budget} and max_tokens is {params.max_tokens}; the budget must be lower, so that tokens are "
-            "left for the answer.",
-            param="budget",
-            code="invalid_value",
-        )
-    return 1
-
-
 def _metadata(folder: Path) -> dict[str, Any]:
     path = folder / "freehold.json"
     if not path.is_file():
@@ -339,7 +307,3 @@ def _metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise ConfigError(f"{path} is not a JSON object. Fetch the model again.")
     return meta
-
-
-def _new_id() -> str:
-    return f"req_{uuid.uuid4().hex}"

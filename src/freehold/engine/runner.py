@@ -12,128 +12,30 @@ goes on empty; no stream ever hangs.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import queue
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable
 
 from freehold.engine.engine import Engine
 from freehold.engine.request import Request, Update
 from freehold.engine.stats import EngineStats
+from freehold.engine.streams import AsyncStream, Item, SyncStream
 from freehold.errors import EngineError, FreeholdError, InvalidRequestError, OverloadedError
 
-__all__ = ["AsyncStream", "EngineRunner", "SyncStream"]
+__all__ = ["EngineRunner"]
 
 _logger = logging.getLogger(__name__)
-
-_Item = Update | FreeholdError
 
 
 class _Channel:
     """The runner's side of a stream: where updates go, and how many answers are still open."""
 
-    def __init__(self, request: Request, put: Callable[[_Item], None]) -> None:
+    def __init__(self, request: Request, put: Callable[[Item], None]) -> None:
         self.request = request
         self.put = put
         self.open_answers = request.params.n
-
-
-class SyncStream(Iterator[Update]):
-    """The updates of one request, for a thread that waits. Close it to abort; it is a context manager.
-
-    Closed while it waits in another thread, it ends there.
-
-    Args:
-        runner: Starts the request.
-        request: Whose updates.
-        keep: What must live as long as the stream does: whatever would stop the runner when it is dropped.
-    """
-
-    def __init__(self, runner: EngineRunner, request: Request, keep: object = None) -> None:
-        self._keep = keep
-        self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        self._left = request.params.n
-        self._abort = runner._open(request, self._items.put)
-
-    def __next__(self) -> Update:
-        if self._left == 0:
-            raise StopIteration
-        item = self._items.get()
-        if self._left == 0:  # closed in the meantime
-            raise StopIteration
-        if isinstance(item, FreeholdError):
-            self._left = 0
-            raise item
-        self._left -= item.finish_reason is not None
-        return item
-
-    def close(self) -> None:
-        """Aborts what is not finished. May be called again, and from any thread."""
-        if self._left:
-            self._left = 0
-            self._abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_abort", None) is not None:
-            self.close()
-
-
-class AsyncStream(AsyncIterator[Update]):
-    """The updates of one request, for the event loop that it was opened in. `aclose` aborts what is not finished.
-
-    Closed while another task waits for it, it ends there.
-    """
-
-    def __init__(self, runner: EngineRunner, request: Request) -> None:
-        self._items: asyncio.Queue[_Item] = asyncio.Queue()
-        self._left = request.params.n
-        loop = asyncio.get_running_loop()
-        items = self._items
-
-        def put(item: _Item) -> None:
-            # a loop that is closed has nobody waiting any more
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(items.put_nowait, item)
-
-        self._abort = runner._open(request, put)
-
-    async def __anext__(self) -> Update:
-        if self._left == 0:
-            raise StopAsyncIteration
-        item = await self._items.get()
-        if self._left == 0:  # closed in the meantime
-            raise StopAsyncIteration
-        if isinstance(item, FreeholdError):
-            self._left = 0
-            raise item
-        self._left -= item.finish_reason is not None
-        return item
-
-    async def aclose(self) -> None:
-        """Aborts what is not finished. May be called again."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._left:
-            self._left = 0
-            self._abort()
-
-    def __del__(self) -> None:
-        if getattr(self, "_abort", None) is not None:
-            self._close()
 
 
 class EngineRunner:
@@ -173,11 +75,11 @@ class EngineRunner:
             OverloadedError: The queue is full, or the engine is draining.
             EngineError: The engine's thread is gone.
         """
-        return AsyncStream(self, request)
+        return AsyncStream(self._open, request)
 
     def stream_sync(self, request: Request, keep: object = None) -> SyncStream:
         """As `stream`, for a thread that waits; `keep` lives as long as the stream."""
-        return SyncStream(self, request, keep)
+        return SyncStream(self._open, request, keep)
 
     def abort(self, request_id: str) -> None:
         """Ends a request within a step. Its stream gets last updates with `finish_reason="abort"`."""
@@ -207,7 +109,7 @@ class EngineRunner:
                 self._wake.notify()
             self._thread.join()
 
-    def _open(self, request: Request, put: Callable[[_Item], None]) -> Callable[[], None]:
+    def _open(self, request: Request, put: Callable[[Item], None]) -> Callable[[], None]:
         self.engine.check(request)
         channel = _Channel(request, put)
         with self._wake:
@@ -305,7 +207,7 @@ class EngineRunner:
         for channel in channels:
             self._put(channel, EngineError(message))
 
-    def _put(self, channel: _Channel, item: _Item) -> None:
+    def _put(self, channel: _Channel, item: Item) -> None:
         try:
             channel.put(item)
         except RuntimeError:  # the reader's event loop closed in this moment

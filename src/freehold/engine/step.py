@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from freehold.engine.attend import PagedAttend, Segment
+from freehold.engine.attend import PagedAttend
+from freehold.engine.blocks import Segment
 from freehold.engine.cache import KVCache
 from freehold.engine.config import INVARIANT_ROWS
 from freehold.kernels import NativeDecoder, Rows, native_decoder, rows_are_independent

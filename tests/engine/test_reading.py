@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from freehold.engine.attend import PagedAttend, Segment, _lockstep
-from freehold.engine.blocks import BlockTable
+from freehold.engine.attend import PagedAttend
+from freehold.engine.blocks import BlockTable, Segment
 from freehold.engine.cache import KVCache
 from freehold.engine.config import EngineConfig
+from freehold.engine.reading import lockstep
 from freehold.model.config import ModelConfig
 from tests.support.tiny_models import tiny_folder
 
@@ -37,7 +38,7 @@ def segments(starts: list[int], lengths: list[int]) -> list[Segment]:
 def test_the_view_is_each_sequence_s_own_rows(kind: str, length: int, tmp_path: Path) -> None:
     cache = filled(tiny_folder(kind, tmp_path / "m"))
     starts = [3, 10, 17, 24]
-    view = _lockstep(cache, segments(starts, [length] * 4))
+    view = lockstep(cache, segments(starts, [length] * 4))
     assert view is not None
     for row, start in enumerate(starts):
         assert torch.equal(view[:, row], cache.tensor[:, start * 4 : start * 4 + length])
@@ -46,14 +47,14 @@ def test_the_view_is_each_sequence_s_own_rows(kind: str, length: int, tmp_path: 
 
 def test_all_else_is_gathered(tmp_path: Path) -> None:
     cache = filled(tiny_folder("llama", tmp_path / "m"))
-    assert _lockstep(cache, segments([3], [5])) is None
-    assert _lockstep(cache, segments([3, 10], [5, 6])) is None
-    assert _lockstep(cache, segments([3, 10, 18], [5, 5, 5])) is None
-    assert _lockstep(cache, segments([10, 3], [5, 5])) is None
-    assert _lockstep(cache, segments([3, 3], [5, 5])) is None
+    assert lockstep(cache, segments([3], [5])) is None
+    assert lockstep(cache, segments([3, 10], [5, 6])) is None
+    assert lockstep(cache, segments([3, 10, 18], [5, 5, 5])) is None
+    assert lockstep(cache, segments([10, 3], [5, 5])) is None
+    assert lockstep(cache, segments([3, 3], [5, 5])) is None
     scattered = segments([3, 10], [5, 5])
     scattered[0].table.contiguous = False
-    assert _lockstep(cache, scattered) is None
+    assert lockstep(cache, scattered) is None
 
 
 @pytest.mark.parametrize("starts", [[3, 10, 17], [3, 10, 18]], ids=["lockstep", "gathered"])
