@@ -10,7 +10,7 @@ import transformers
 from freehold.engine.config import EngineConfig
 from freehold.engine.engine import Engine
 from freehold.engine.request import Request, Thinking
-from freehold.errors import ContextLengthError, InvalidRequestError, OverloadedError
+from freehold.errors import ConfigError, ContextLengthError, InvalidRequestError, OverloadedError
 from freehold.model.weights import load_model
 from freehold.types import SamplingParams
 from tests.engine.conftest import Tiny
@@ -240,6 +240,13 @@ def test_a_request_that_cannot_fit_is_refused_with_the_counts(llama: Tiny) -> No
         roomy.submit(Request("x", tuple([30] * 512)))
     assert (caught.value.param, caught.value.code) == ("messages", "context_length_exceeded")
     assert roomy.idle
+
+
+def test_a_context_beyond_the_model_s_is_refused_and_a_small_cache_is_told(llama: Tiny) -> None:
+    with pytest.raises(ConfigError, match=r"A context of 513 tokens is asked for; the model's is 512"):
+        engine(llama, EngineConfig(max_context=513))
+    assert engine(llama, EngineConfig(max_context=100, cache_tokens=4096)).context_length == 100
+    assert engine(llama, EngineConfig(cache_tokens=64)).context_length == 64
 
 
 def test_without_max_tokens_the_answer_fills_what_there_is(llama: Tiny) -> None:

@@ -11,7 +11,7 @@ from freehold.errors import ConfigError
 __all__ = ["INVARIANT_ROWS", "EngineConfig"]
 
 INVARIANT_ROWS = 32
-"""Most rows of a forward pass in batch-invariant mode (see `EngineConfig.batch_invariant`)."""
+"""Most rows of a forward pass in batch-invariant mode without native kernels (`EngineConfig.batch_invariant`)."""
 
 _BOUNDS: dict[str, tuple[int, int]] = {
     "max_batch": (1, 1024),
@@ -39,9 +39,10 @@ class EngineConfig:
             larger.
         max_waiting: Most answers that may queue; more are refused with `OverloadedError`.
         prefix_cache: Whether prompts reuse what the same user's earlier sequences left in the cache.
-        batch_invariant: Whether a sequence gets the same logits alone and in any batch. Forward passes then have at
-            most 32 rows (`INVARIANT_ROWS`), and exactly so many where matrix products of different heights add in
-            different orders: that costs the padding, most at batch 1. None turns it on for float32 alone.
+        batch_invariant: Whether a sequence gets the same logits alone and in any batch. Native kernels do so by
+            themselves. Without them forward passes have at most 32 rows (`INVARIANT_ROWS`), and exactly so many where
+            matrix products of different heights add in different orders: that costs the padding, most at batch 1. None
+            turns it on for float32 alone.
         pack: Whether weights are laid out for the CPU's matrix units when the model runs on a CPU. This is done in
             place.
         threads: Threads of torch's matrix products, for the whole process; None leaves torch's choice.

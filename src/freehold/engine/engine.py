@@ -28,7 +28,7 @@ from freehold.engine.scheduler import Scheduled, Scheduler
 from freehold.engine.sequence import Sequence
 from freehold.engine.stats import EngineStats
 from freehold.engine.step import Forward, Part
-from freehold.errors import ContextLengthError, InvalidRequestError, OverloadedError
+from freehold.errors import ConfigError, ContextLengthError, InvalidRequestError, OverloadedError
 from freehold.kernels import pack
 from freehold.model.transformer import Transformer
 from freehold.text.tokenizer import Tokenizer
@@ -55,7 +55,12 @@ class Engine:
             torch.set_num_threads(self.config.threads)
         weight = model.model.embed_tokens.weight
         device, dtype = weight.device, weight.dtype
-        self.max_context = min(self.config.max_context or model.config.context_length, model.config.context_length)
+        self.max_context = self.config.max_context or model.config.context_length
+        if self.max_context > model.config.context_length:
+            raise ConfigError(
+                f"A context of {self.max_context:,} tokens is asked for; the model's is "
+                f"{model.config.context_length:,}. Ask for no more than that, or leave it out."
+            )
         exact = self.config.batch_invariant
         exact = dtype == torch.float32 if exact is None else exact
         if device.type == "cpu" and self.config.pack:
@@ -73,6 +78,11 @@ class Engine:
         self._arrivals = itertools.count()
         self._last_words: list[Update] = []
         self._stats = EngineStats(cache_tokens=self._cache.num_tokens)
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of prompt and answer together, as context and cache allow."""
+        return min(self.max_context, self._cache.num_tokens)
 
     @property
     def idle(self) -> bool:
@@ -113,7 +123,7 @@ class Engine:
                     raise self._unknown(param, token_id)
         limit, what = self.max_context, "the model's context"
         if self._cache.num_tokens < limit:
-            limit, what = self._cache.num_tokens, "the cache (raise cache_tokens for more)"
+            limit, what = self._cache.num_tokens, "the cache (--cache-tokens, in Python cache_tokens, makes it larger)"
         least = params.max_tokens or 1
         if len(prompt) + least > limit:
             raise ContextLengthError(

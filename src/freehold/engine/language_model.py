@@ -125,7 +125,7 @@ class LanguageModel:
     @property
     def context_length(self) -> int:
         """Most tokens of prompt and answer together, as the engine is set up."""
-        return self.engine.max_context
+        return self.engine.context_length
 
     @property
     def device(self) -> torch.device:

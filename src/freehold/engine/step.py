@@ -1,10 +1,13 @@
 """One forward pass over everything that a step holds: the seam where faster kernels go.
 
-`Forward.run` takes the step's parts and gives the logits of those rows alone that will be sampled. In batch-invariant
-mode the step is cut into passes of at most `INVARIANT_ROWS` rows: decodes side by side, prompts at fixed positions.
-They are filled up to exactly that many with padding, unless the model's products give a row the same bits in any
-number of rows. A row's result then depends on its own sequence only, bit by bit in a dense model; the experts of a
-mixture see different numbers of rows, and agree to rounding.
+`Forward.run` takes the step's parts and gives the logits of those rows alone that will be sampled.
+
+Where the model has a native form, the native decoder takes the whole step, in which a row never depends on others; only
+long prompts in bfloat16 go to PyTorch. Elsewhere batch-invariant mode cuts the step into passes of at most
+`INVARIANT_ROWS` rows: decodes side by side, prompts at fixed positions. They are filled up to exactly that many with
+padding, unless the model's products give a row the same bits in any number of rows. A row's result then depends on its
+own sequence only, bit by bit in a dense model; the experts of a mixture see different numbers of rows, and agree to
+rounding.
 """
 
 from __future__ import annotations
@@ -24,10 +27,9 @@ from freehold.model.transformer import Transformer
 
 __all__ = ["Forward", "Part"]
 
-_FEW_ROWS = 32
-_FEW_KEYS = 2**16
-"""Up to so many rows, or so many keys that the rows see in all, the native decoder is taken in any mode; beyond, the
-attention of PyTorch is faster in bfloat16."""
+_FEW_KEYS = 2**15
+"""In bfloat16, prompts go to the native decoder while their tokens see so many keys in all; beyond, the attention of
+PyTorch, which multiplies in tiles, is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,9 @@ class Forward:
 
 
 def _is_little(segments: Sequence[Segment]) -> bool:
-    if sum(segment.count for segment in segments) <= _FEW_ROWS:
-        return True
-    return sum(segment.count * (segment.start + segment.length + 1) // 2 for segment in segments) <= _FEW_KEYS
+    """Whether a step is mostly answers being written, which the native decoder is best at."""
+    read = [segment for segment in segments if segment.count > 1]
+    return sum(segment.count * (segment.start + segment.length + 1) // 2 for segment in read) <= _FEW_KEYS
 
 
 def _inputs(parts: Sequence[Part]) -> tuple[list[int], list[int], list[int]]:

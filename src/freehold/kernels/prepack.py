@@ -57,9 +57,8 @@ def pack(model: Transformer) -> PackReport:
 
     Results equal the plain model's up to rounding. With native kernels, and in float32 with AVX-512, the matrix
     products of a row do not depend on the other rows of the step (see `invariance.py`), so that steps need no padding
-    on their account. Weights can be
-    changed later with `refill` only; the model's `state_dict` has no packed weights any more, and gradients do not
-    flow.
+    on their account. Weights can be changed later with `refill` only; the model's `state_dict` has no packed weights
+    any more, and gradients do not flow.
 
     A model on another device, and one packed already, is left alone. Where neither the native library nor oneDNN
     has kernels for the model's type (float16), plain PyTorch runs instead, fused where it can be.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from freehold.errors import ConfigError
 from freehold.kernels.native import build, library
 from freehold.kernels.native.build import LEVELS, Level, library_path
 from freehold.kernels.native.library import native
@@ -58,6 +59,55 @@ def test_a_library_of_other_sources_is_left_alone(
     assert native() is None
     assert "made from other sources" in caplog.text
     native.cache_clear()
+
+
+@pytest.mark.parametrize("wanted", ["1", "AVX2", "avx"])
+def test_a_level_that_does_not_exist_is_refused(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(wanted, monkeypatch)
+    with pytest.raises(ConfigError, match=rf"FREEHOLD_NATIVE is '{wanted}'; it must be 0 .* amx, avx512, avx2"):
+        native()
+    native.cache_clear()
+
+
+def test_a_level_that_is_not_built_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    use("avx2", monkeypatch)
+    monkeypatch.setattr(library, "library_path", lambda name: tmp_path / name)
+    assert native() is None
+    assert "FREEHOLD_NATIVE is avx2, which is not built" in caplog.text
+    native.cache_clear()
+
+
+def test_torch_s_own_pool_is_taken_though_another_library_came_later(level: str, tmp_path: Path) -> None:
+    """Other wheels bring copies of libgomp; the functions must be those that torch calls."""
+    script = """
+import ctypes, shutil, sys
+from pathlib import Path
+import torch
+from freehold.kernels.native.library import native
+torch.set_num_threads(2)
+own = next(Path(torch.__file__).parent.glob("lib/libgomp*"))
+copy = Path(sys.argv[1]) / "libgomp-copy.so"
+shutil.copy(own, copy)
+ctypes.CDLL(str(copy)).omp_get_max_threads()
+address = native()._openmp.parallel
+lines = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
+for span, *_, path in (line for line in lines if len(line) == 6):
+    low, high = (int(end, 16) for end in span.split("-"))
+    if low <= address < high:
+        print(Path(path).name)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FREEHOLD_NATIVE": level},
+    )
+    name = run.stdout.strip()
+    assert name.startswith("libgomp")
+    assert "copy" not in name
 
 
 def test_no_second_pool_of_threads_is_opened(level: str) -> None:

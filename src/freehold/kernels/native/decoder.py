@@ -20,6 +20,7 @@ from freehold.kernels.layer import PackedDecoderLayer
 from freehold.kernels.linear import FusedLinear
 from freehold.kernels.native.library import DecoderStruct, LayerStruct, PassStruct, native
 from freehold.kernels.native.linear import NativeLinear
+from freehold.kernels.native.team import team_size
 from freehold.kernels.norm import PackedRMSNorm
 from freehold.kernels.rotary import PackedRope
 from freehold.model.norm import RMSNorm
@@ -32,6 +33,8 @@ _MAX_ROWS = 512
 _WORKSPACE_BYTES = 64 * 2**20
 """What the parts of attention may take, where more than a block of rows is to be read at once."""
 _SPAN = 256
+_HEAD_STEP, _MAX_HEAD, _MAX_SHARED = 16, 256, 64
+"""Sizes of heads, and heads of a group, that the library is made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ class NativeDecoder:
             layer_stride=cache.stride(0),
             slot_stride=cache.stride(1),
             block_size=block_size,
-            threads=torch.get_num_threads(),
+            threads=team_size(),
         )
         total = x_TD.shape[0]
         at_once = self._rows_at_once(max(rows.lengths))
@@ -123,11 +126,13 @@ class NativeDecoder:
     def _rows_at_once(self, longest: int) -> int:
         config = self._model.config
         parts = -(-longest // _SPAN) * config.num_attention_heads * config.head_dim * 4
-        return max(_BLOCK_ROWS, min(_MAX_ROWS, _WORKSPACE_BYTES // parts // _BLOCK_ROWS * _BLOCK_ROWS))
+        rows = min(_MAX_ROWS, max(1, _WORKSPACE_BYTES // parts))
+        return rows if rows < _BLOCK_ROWS else rows // _BLOCK_ROWS * _BLOCK_ROWS
 
     def _call(self, step: PassStruct) -> None:
         needed = self._library.workspace_bytes(self._decoder, step)
         if needed > self._workspace.nbytes:
+            self._workspace = torch.empty(0, dtype=torch.uint8)  # the old one goes before the new one comes
             self._workspace = torch.empty(needed + needed // 4, dtype=torch.uint8)
         step.workspace, step.workspace_bytes = self._workspace.data_ptr(), self._workspace.nbytes
         if not self._library.decode(self._decoder, step):
@@ -147,7 +152,10 @@ def _parts(model: Transformer) -> tuple[list[PackedDecoderLayer], PackedRope, Pa
         for layer in islice(model.model.layers, config.num_hidden_layers)
         if isinstance(layer, PackedDecoderLayer) and all(isinstance(p, NativeLinear) for p in _products(layer))
     ]
-    if not isinstance(rope, PackedRope) or not isinstance(norm, PackedRMSNorm) or config.head_dim % 16:
+    if not isinstance(rope, PackedRope) or not isinstance(norm, PackedRMSNorm):
+        return None
+    shared = config.num_attention_heads // config.num_key_value_heads
+    if config.head_dim % _HEAD_STEP or config.head_dim > _MAX_HEAD or shared > _MAX_SHARED:
         return None
     if len(layers) < config.num_hidden_layers or len({layer.mlp.gate_proj.out_features for layer in layers}) != 1:
         return None

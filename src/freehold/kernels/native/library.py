@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from freehold.errors import ConfigError
 from freehold.kernels.native.build import LEVELS, is_current, library_path
 
 __all__ = ["DecoderStruct", "LayerStruct", "LinearStruct", "Native", "PassStruct", "ProductStruct", "native"]
@@ -129,8 +130,18 @@ class Native:
 
 @cache
 def native() -> Native | None:
-    """The library for this processor, or None where there is none."""
+    """The library for this processor, or None where there is none.
+
+    Raises:
+        ConfigError: `FREEHOLD_NATIVE` is no level.
+    """
     wanted = os.environ.get("FREEHOLD_NATIVE", "")
+    names = [level.name for level in LEVELS]
+    if wanted not in {"", "0", *names}:
+        raise ConfigError(
+            f"FREEHOLD_NATIVE is {wanted!r}; it must be 0 for no native kernels, or one of {', '.join(names)}. "
+            "Leave it out to have the best that this processor can run."
+        )
     if wanted == "0" or sys.platform != "linux" or platform.machine() != "x86_64":
         return None
     openmp = _openmp()
@@ -146,6 +157,8 @@ def native() -> Native | None:
             library = _open(path)
             if not level.tiles or library.freehold_allow_tiles():
                 return Native(level.name, level.tiles, library, openmp)
+    if wanted:
+        _logger.warning("FREEHOLD_NATIVE is %s, which is not built or not for this processor; PyTorch computes", wanted)
     return None
 
 
@@ -163,19 +176,16 @@ def _open(path: Path) -> CDLL:
 
 
 def _openmp() -> _OpenMP | None:
-    """The functions of the GNU OpenMP library that torch has loaded; None where it uses another."""
-    torch.get_num_threads()  # makes sure that the library is there
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
-        path = line.split(maxsplit=5)[-1]
-        if Path(path).name.startswith("libgomp"):
-            library = CDLL(path)
-            return _OpenMP(
-                *(
-                    ctypes.cast(getattr(library, name), c_void_p)
-                    for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
-                )
-            )
-    return None
+    """The functions of GNU's OpenMP library that torch itself calls; None where its OpenMP is another.
+
+    They are looked up through torch's library: other packages bring copies of their own, each with a pool of its own.
+    """
+    try:
+        library = CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        return _OpenMP(*(ctypes.cast(getattr(library, name), c_void_p) for name in names))
+    except (OSError, AttributeError):
+        return None
 
 
 def _processor_flags() -> frozenset[str]:

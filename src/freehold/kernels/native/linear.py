@@ -10,6 +10,7 @@ from torch import Tensor
 
 from freehold.kernels.linear import FusedLinear
 from freehold.kernels.native.library import LinearStruct, Native, ProductStruct, native
+from freehold.kernels.native.team import team_size
 
 __all__ = ["NativeLinear", "takes"]
 
@@ -98,7 +99,7 @@ class NativeLinear(FusedLinear):
         if rows:
             x_TK = x_TK.contiguous()
             half = self.dtype == torch.bfloat16
-            threads = torch.get_num_threads()
+            threads = team_size()
             widened = None
             if half and not self._library.tiles:
                 widened = torch.empty(threads * _CHUNK * inputs, dtype=torch.float32)

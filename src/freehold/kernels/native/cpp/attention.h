@@ -1,4 +1,4 @@
-// Attention of single queries over a paged cache.
+// Attention of a few queries of a sequence over a paged cache.
 //
 // A sequence's keys are cut into spans of 256 at fixed places. A span's part of the result is computed by itself and the
 // parts are joined in order, so that long sequences occupy all threads, and a result has the same bits however many.
@@ -16,7 +16,10 @@
 
 namespace freehold {
 
-constexpr int64_t kSpan = 256;  // keys of a span
+constexpr int64_t kSpan = 256;               // keys of a span
+constexpr int kTogether = 8;                 // most rows of a sequence that attend together
+constexpr int kMaxShared = 64;               // most heads of a group
+constexpr int kMaxHeads = kTogether * kMaxShared;
 
 inline int64_t spans(int64_t length) { return (length + kSpan - 1) / kSpan; }
 
@@ -29,59 +32,94 @@ struct Cache {
     Store *value(int64_t slot, int64_t group) const { return key(slot, groups + group); }
 };
 
-// Scores of one query head against `count` keys side by side in the cache; 16 are computed, count <= 16 are kept.
-template <int Parts, class Store>
-inline void score(const float *query, const Store *key, int64_t stride, int64_t size, int count, float *out) {
-    Vec dot[kWidth];
-    if (count == kWidth) {
-        for (int j = 0; j < kWidth; j++) {
-            Vec total = {};
-            if (Parts > 0)
-                for (int i = 0; i < Parts; i++) total += load(query + i * kWidth) * load(key + j * stride + i * kWidth);
-            else
-                for (int64_t i = 0; i < size; i += kWidth) total += load(query + i) * load(key + j * stride + i);
-            dot[j] = total;
+// One head of one row: where its query, its scores and its result lie.
+struct Head {
+    const float *query;
+    float *scores;
+    float *out;
+    int keys;  // how many of a run's keys the row sees
+};
+
+// Scores of Heads heads against `count` <= 16 keys side by side in the cache. Each key is read once for all heads.
+template <int Heads, int Parts, class Store>
+inline void score(const Head *head, const Store *key, int64_t stride, int count) {
+    Vec query[Heads][Parts], dot[Heads][kWidth];
+    for (int h = 0; h < Heads; h++)
+        for (int i = 0; i < Parts; i++) query[h][i] = load(head[h].query + i * kWidth);
+    for (int j = 0; j < count; j++) {
+        Vec total[Heads] = {};
+        for (int i = 0; i < Parts; i++) {
+            const Vec k = load(key + j * stride + i * kWidth);
+            for (int h = 0; h < Heads; h++) total[h] += query[h][i] * k;
         }
-        store(out, sums(dot));
-        return;
+        for (int h = 0; h < Heads; h++) dot[h][j] = total[h];
     }
-    for (int j = 0; j < kWidth; j++) {
-        Vec total = {};
-        if (j < count)
-            for (int64_t i = 0; i < size; i += kWidth) total += load(query + i) * load(key + j * stride + i);
-        dot[j] = total;
+    for (int h = 0; h < Heads; h++) {
+        for (int j = count; j < kWidth; j++) dot[h][j] = Vec{};
+        const Vec all = sums(dot[h]);
+        if (head[h].keys >= kWidth) {
+            store(head[h].scores, all);
+        } else {
+            float some[kWidth];
+            store(some, all);
+            for (int j = 0; j < head[h].keys; j++) head[h].scores[j] = some[j];
+        }
     }
-    float padded[kWidth];
-    store(padded, sums(dot));
-    std::copy(padded, padded + count, out);
 }
 
-// Adds weight[h][j] * value j to out[h] for Heads heads and Parts * 16 numbers of a head.
+template <int Parts, class Store>
+inline void score_heads(const Head *head, int heads, const Store *key, int64_t stride, int count) {
+    constexpr int kFew = Parts > 8 ? 1 : Parts > 4 ? 2 : 4;  // heads whose queries stay in registers
+    int h = 0;
+    for (; h + kFew <= heads; h += kFew) score<kFew, Parts>(head + h, key, stride, count);
+    for (; h < heads; h++) score<1, Parts>(head + h, key, stride, count);
+}
+
+// For heads of any size up to 256.
+template <class Store>
+inline void score_any(const Head *head, int heads, const Store *key, int64_t stride, int64_t size, int count) {
+    switch (size / kWidth) {
+#define FREEHOLD_PARTS(n) \
+    case n: return score_heads<n>(head, heads, key, stride, count);
+        FREEHOLD_PARTS(1) FREEHOLD_PARTS(2) FREEHOLD_PARTS(3) FREEHOLD_PARTS(4)
+        FREEHOLD_PARTS(5) FREEHOLD_PARTS(6) FREEHOLD_PARTS(7) FREEHOLD_PARTS(8)
+        FREEHOLD_PARTS(9) FREEHOLD_PARTS(10) FREEHOLD_PARTS(11) FREEHOLD_PARTS(12)
+        FREEHOLD_PARTS(13) FREEHOLD_PARTS(14) FREEHOLD_PARTS(15) FREEHOLD_PARTS(16)
+#undef FREEHOLD_PARTS
+    }
+}
+
+// Adds scores[j] * value j, j < count, to Parts * 16 numbers of each head's result, from `at` on.
 template <int Heads, int Parts, class Store>
-inline void gather(const float *weight, int64_t weight_stride, const Store *value, int64_t stride, int count, float *out,
-                   int64_t out_stride) {
+inline void gather(const Head *head, const Store *value, int64_t stride, int count, int64_t at) {
     Vec total[Heads][Parts];
     for (int h = 0; h < Heads; h++)
-        for (int i = 0; i < Parts; i++) total[h][i] = load(out + h * out_stride + i * kWidth);
+        for (int i = 0; i < Parts; i++) total[h][i] = load(head[h].out + at + i * kWidth);
     for (int j = 0; j < count; j++)
         for (int i = 0; i < Parts; i++) {
-            const Vec v = load(value + j * stride + i * kWidth);
-            for (int h = 0; h < Heads; h++) total[h][i] += v * weight[h * weight_stride + j];
+            const Vec v = load(value + j * stride + at + i * kWidth);
+            for (int h = 0; h < Heads; h++) total[h][i] += v * head[h].scores[j];
         }
     for (int h = 0; h < Heads; h++)
-        for (int i = 0; i < Parts; i++) store(out + h * out_stride + i * kWidth, total[h][i]);
+        for (int i = 0; i < Parts; i++) store(head[h].out + at + i * kWidth, total[h][i]);
 }
 
 template <int Parts, class Store>
-inline void gather_heads(const float *weight, int64_t weight_stride, int heads, const Store *value, int64_t stride,
-                         int count, float *out, int64_t out_stride) {
+inline void gather_heads(const Head *head, int heads, const Store *value, int64_t stride, int64_t at) {
     int h = 0;
-    for (; h + 4 <= heads; h += 4)
-        gather<4, Parts>(weight + h * weight_stride, weight_stride, value, stride, count, out + h * out_stride, out_stride);
-    weight += h * weight_stride, out += h * out_stride;
-    if (heads - h == 3) gather<3, Parts>(weight, weight_stride, value, stride, count, out, out_stride);
-    if (heads - h == 2) gather<2, Parts>(weight, weight_stride, value, stride, count, out, out_stride);
-    if (heads - h == 1) gather<1, Parts>(weight, weight_stride, value, stride, count, out, out_stride);
+    while (h < heads) {
+        int alike = 1;  // heads that see as many keys
+        while (alike < 4 && h + alike < heads && head[h + alike].keys == head[h].keys) alike++;
+        if (alike == 4)
+            gather<4, Parts>(head + h, value, stride, head[h].keys, at);
+        else if (alike == 3)
+            gather<3, Parts>(head + h, value, stride, head[h].keys, at);
+        else if (alike == 2)
+            gather<2, Parts>(head + h, value, stride, head[h].keys, at);
+        else
+            gather<1, Parts>(head + h, value, stride, head[h].keys, at);
+        h += alike;
+    }
 }
 
 // Queries of one sequence against one span of its keys. The first of `rows` queries sees `seen` keys of the sequence,
@@ -116,6 +154,7 @@ struct Span {
     void score_all() const {
         const int64_t size = cache.head_size, stride = cache.slot_stride;
         const int64_t bytes = (last_group - first_group) * size * (int64_t)sizeof(Store);
+        Head head[kMaxHeads];
         runs([&](int64_t slot, int64_t s, int count) {
             // the next keys, which mostly lie behind these, and the values, which are needed later
             for (int j = 0; j < count; j++)
@@ -124,21 +163,8 @@ struct Span {
                     __builtin_prefetch((const char *)cache.value(slot + j, first_group) + byte, 0, 2);
                 }
             for (int64_t g = first_group; g < last_group; g++) {
-                const Store *key = cache.key(slot, g);
-                for (int r = 0; r < rows; r++) {
-                    const int sees = (int)std::min<int64_t>(count, end(r) - s);
-                    if (sees <= 0) continue;
-                    for (int64_t h = g * shared; h < (g + 1) * shared; h++) {
-                        const float *q = query + r * query_stride + h * size;
-                        float *out = row_scores(r, h) + s - first;
-                        if (size == 64)
-                            score<4>(q, key, stride, size, sees, out);
-                        else if (size == 128)
-                            score<8>(q, key, stride, size, sees, out);
-                        else
-                            score<0>(q, key, stride, size, sees, out);
-                    }
-                }
+                const int many = list_heads(head, g, s, count, [](int) { return (float *)nullptr; });
+                score_any(head, many, cache.key(slot, g), stride, size, count);
             }
         });
     }
@@ -167,22 +193,32 @@ struct Span {
         for (int r = 0; r < rows; r++)
             if (end(r) > first)
                 std::fill(out(r) + first_group * shared * size, out(r) + last_group * shared * size, 0.0f);
+        Head head[kMaxHeads];
         runs([&](int64_t slot, int64_t s, int count) {
             for (int64_t g = first_group; g < last_group; g++) {
+                const int many = list_heads(head, g, s, count, out);
                 const Store *value = cache.value(slot, g);
-                for (int r = 0; r < rows; r++) {
-                    const int sees = (int)std::min<int64_t>(count, end(r) - s);
-                    if (sees <= 0) continue;
-                    const float *weight = row_scores(r, g * shared) + s - first;
-                    float *to = out(r) + g * shared * size;
-                    int64_t i = 0;
-                    for (; i + 64 <= size; i += 64)
-                        gather_heads<4>(weight, kSpan, (int)shared, value + i, stride, sees, to + i, size);
-                    for (; i < size; i += kWidth)
-                        gather_heads<1>(weight, kSpan, (int)shared, value + i, stride, sees, to + i, size);
-                }
+                int64_t i = 0;
+                for (; i + 64 <= size; i += 64) gather_heads<4>(head, many, value, stride, i);
+                for (; i < size; i += kWidth) gather_heads<1>(head, many, value, stride, i);
             }
         });
+    }
+
+    // The heads of group `g` of all rows that see some of the `count` keys from `s` on.
+    template <class Out>
+    int list_heads(Head *head, int64_t g, int64_t s, int count, const Out &out) const {
+        const int64_t size = cache.head_size;
+        int many = 0;
+        for (int r = 0; r < rows; r++) {
+            const int sees = (int)std::min<int64_t>(count, end(r) - s);
+            if (sees <= 0) continue;
+            float *to = out(r);
+            for (int64_t h = g * shared; h < (g + 1) * shared; h++)
+                head[many++] = {query + r * query_stride + h * size, row_scores(r, h) + s - first,
+                                to ? to + h * size : nullptr, sees};
+        }
+        return many;
     }
 };
 

@@ -1,10 +1,9 @@
-// The native part of Freehold: a decoder's layers over a few rows, and single products. A plain C interface, called
+// The native part of Freehold: a decoder's layers over a step's rows, and single products. A plain C interface, called
 // through ctypes; torch and Python are not linked.
 //
-// All rows take all layers in one call. Inside, a team of threads goes through a layer in five steps and meets after
-// each: (1) norm and q, k, v; (2) rotation, and keys and values into the cache; (3) attention; (4) the output
-// projection; (5) norm, gate and up; (6) down. Norms are computed by every member for itself, which takes less time than
-// to meet once more. The residual stream is float32.
+// All rows take all layers in one call. Inside, a team of threads goes through a layer step by step and meets after each:
+// norm; q, k and v; rotation, and keys and values into the cache; attention; where a row sees many keys, joining its
+// spans; the output projection; norm; gate and up; down. The residual stream is float32.
 //
 // Shapes: M rows, D hidden, H query heads, G key/value heads, R = H / G, d head size, F width of the feed-forward layer.
 
@@ -12,6 +11,7 @@
 #include <cstring>
 #include <new>
 #include <type_traits>
+#include <vector>
 
 #include "attention.h"
 #include "product.h"
@@ -87,7 +87,7 @@ class Room {
 // Rows rounded up, so that tiles may read whole blocks.
 int64_t block_rows(int64_t rows) { return (rows + kWidth - 1) / kWidth * kWidth; }
 
-constexpr int kTogether = 8;  // most rows of a sequence that attend together
+constexpr int64_t kShared = 5;  // steps of a layer that are shared out piece by piece
 
 // Rows of one sequence, side by side in the pass, against one span of keys.
 struct Piece {
@@ -106,7 +106,7 @@ struct Buffers {
     int64_t *first_span;       // (M + 1,)
     Piece *piece;
     int64_t pieces = 0;
-    std::atomic<int64_t> *next; // (layers,): the next piece to take
+    std::atomic<int64_t> *next;  // (layers, kShared): of what is shared out, the next piece to take
     In *normed;         // (M, D)
     float *scores;      // (threads, kTogether, H, kSpan)
 
@@ -123,7 +123,7 @@ struct Buffers {
         mass = room.take<float>(all * m.heads);
         first_span = room.take<int64_t>(p.rows + 1);
         piece = room.take<Piece>(all);
-        next = room.take<std::atomic<int64_t>>(m.layers);
+        next = room.take<std::atomic<int64_t>>(m.layers * kShared);
         normed = room.take<In>(rows * m.hidden);
         scores = room.take<float>(p.threads * kTogether * m.heads * kSpan);
     }
@@ -168,9 +168,9 @@ void decode(const Decoder &m, const Pass &pass, const Buffers<Weight> &b, const 
             rms_norm(b.stream + r * m.hidden, (const Weight *)weight, m.eps, m.hidden, out + r * m.hidden);
         team.meet();
     };
+    std::atomic<int64_t> *next = b.next;  // of the step at hand
     const auto times = [&](const Linear &linear, const In *x, const auto &done) {
-        const int64_t count = panels(linear.n);
-        each_block(rows, team.first(count), team.last(count), [&](int64_t row, int many, int64_t p, int64_t end) {
+        share_panels(team, next++, rows, panels(linear.n), [&](int64_t row, int many, int64_t p, int64_t end) {
             product(x + row * linear.k, linear.k, many, (const Weight *)linear.packed, linear.k, p, end,
                     [&](int r, int64_t at, Vec v) { done(row + r, at, v + bias<Weight>(linear, at)); });
         });
@@ -215,7 +215,8 @@ void decode(const Decoder &m, const Pass &pass, const Buffers<Weight> &b, const 
 
         // all groups at once where there are pieces enough for everybody: their keys and values lie side by side
         const int64_t cut = b.pieces >= 4 * team.size() ? 1 : m.groups, some = m.groups / cut;
-        for (int64_t i; (i = b.next[l].fetch_add(1, std::memory_order_relaxed)) < b.pieces * cut;) {
+        std::atomic<int64_t> &taken = *next++;
+        for (int64_t i; (i = taken.fetch_add(1, std::memory_order_relaxed)) < b.pieces * cut;) {
             const Piece &piece = b.piece[i / cut];
             const int64_t g = i % cut * some, r = piece.row;
             const Span<Weight> span{cache, pass.table + pass.table_start[r], piece.span * kSpan, pass.lengths[r],
@@ -250,8 +251,7 @@ void decode(const Decoder &m, const Pass &pass, const Buffers<Weight> &b, const 
         team.meet();
 
         norm_rows(layer.mlp_norm, b.normed);
-        const int64_t count = panels(m.width);
-        each_block(rows, team.first(count), team.last(count), [&](int64_t row, int many, int64_t p, int64_t end) {
+        share_panels(team, next++, rows, panels(m.width), [&](int64_t row, int many, int64_t p, int64_t end) {
             alignas(64) float gate[kRows][2 * kWidth];
             const In *x = b.normed + row * m.hidden;
             product(x, m.hidden, many, (const Weight *)layer.gate.packed, m.hidden, p, end,
@@ -288,7 +288,7 @@ int run_decode(const Decoder &m, const Pass &pass, const OpenMP &openmp) {
             b.piece[b.pieces++] = {r, span, many};
         r += many;
     }
-    for (int64_t l = 0; l < m.layers; l++) new (&b.next[l]) std::atomic<int64_t>(0);
+    for (int64_t i = 0; i < m.layers * kShared; i++) new (&b.next[i]) std::atomic<int64_t>(0);
     Team::run(openmp, (int)pass.threads, [&](const Team &team) { decode<Weight>(m, pass, b, team); });
     return 0;
 }
@@ -310,7 +310,7 @@ struct Product {
 };
 
 template <class Weight, class Out>
-void multiply_rows(const Product &c, const Team &team) {
+void multiply_rows(const Product &c, std::atomic<int64_t> *next, const Team &team) {
     typedef typename Input<Weight>::type In;
     const Linear &l = c.linear;
     const int64_t count = panels(l.n);
@@ -326,7 +326,7 @@ void multiply_rows(const Product &c, const Team &team) {
             for (int64_t i = 0; i < rows * l.k; i += kWidth) store(copy + i, load(given + i));
             x = copy;
         }
-        each_block(rows, team.first(count), team.last(count), [&](int64_t row, int many, int64_t p, int64_t end) {
+        share_panels(team, next + start / kChunk, rows, count, [&](int64_t row, int many, int64_t p, int64_t end) {
             product(x + row * l.k, l.k, many, (const Weight *)l.packed, l.k, p, end, [&](int r, int64_t at, Vec v) {
                 const int64_t place = (start + row + r) * l.n + at * kWidth;
                 v += bias<Weight>(l, at);
@@ -373,13 +373,14 @@ void freehold_pack(const void *weight, void *packed, int64_t n, int64_t k, int64
 }
 
 void freehold_product(const Product *c, const OpenMP *openmp) {
+    std::vector<std::atomic<int64_t>> next((c->rows + kChunk - 1) / kChunk);
     Team::run(*openmp, (int)c->threads, [&](const Team &team) {
         if (c->half && c->half_out)
-            multiply_rows<bf16, bf16>(*c, team);
+            multiply_rows<bf16, bf16>(*c, next.data(), team);
         else if (c->half)
-            multiply_rows<bf16, float>(*c, team);
+            multiply_rows<bf16, float>(*c, next.data(), team);
         else
-            multiply_rows<float, float>(*c, team);
+            multiply_rows<float, float>(*c, next.data(), team);
     });
 }
 
@@ -393,7 +394,7 @@ int64_t freehold_workspace(const Decoder *m, const Pass *pass) {
     return room.used();
 }
 
-// Takes at most 32 rows through all layers. Returns 0, or 1 where the workspace is too small: nothing has happened then.
+// Takes rows through all layers. Returns 0, or 1 where the workspace is too small: nothing has happened then.
 int64_t freehold_decode(const Decoder *m, const Pass *pass, const OpenMP *openmp) {
     return m->half ? run_decode<bf16>(*m, *pass, *openmp) : run_decode<float>(*m, *pass, *openmp);
 }

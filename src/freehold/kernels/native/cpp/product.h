@@ -11,8 +11,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 
+#include "team.h"
 #include "vector.h"
 #ifdef __AMX_BF16__
 #include <immintrin.h>
@@ -263,6 +265,17 @@ inline void each_block(int64_t rows, int64_t first, int64_t last, const Work &wo
         if (whole > start) sweep(start, whole, kRows);
         if (end > whole) sweep(whole, end, (int)(end - whole));
     }
+}
+
+// Shares a product's panels out among a team, piece by piece, so that nobody waits for a member whose processor is busy
+// with something else. `next` is 0 at first.
+template <class Work>
+inline void share_panels(const Team &team, std::atomic<int64_t> *next, int64_t rows, int64_t count, const Work &work) {
+    constexpr int64_t kPieces = 8;  // of each member, at most
+    const int64_t size = std::max<int64_t>(2, (count / (team.size() * kPieces) + 1) / 2 * 2);
+    if (team.size() == 1) return each_block(rows, 0, count, work);
+    for (int64_t first; (first = next->fetch_add(size, std::memory_order_relaxed)) < count;)
+        each_block(rows, first, std::min(first + size, count), work);
 }
 
 }  // namespace freehold

@@ -5,8 +5,11 @@
 #pragma once
 
 #include <atomic>
+#include <climits>
 #include <cstdint>
-#include <sched.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace freehold {
 
@@ -27,14 +30,18 @@ class Team {
         const int round = state_->round.load(std::memory_order_relaxed);
         if (state_->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
             state_->arrived.store(0, std::memory_order_relaxed);
-            state_->round.store(round + 1, std::memory_order_release);
+            state_->round.store(round + 1, std::memory_order_seq_cst);
+            if (state_->asleep.load(std::memory_order_seq_cst)) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
             return;
         }
         for (int turn = 0; state_->round.load(std::memory_order_acquire) == round; turn++) {
-            if (turn < kPatience)
+            if (turn < kPatience) {
                 __builtin_ia32_pause();
-            else
-                sched_yield();
+                continue;
+            }
+            state_->asleep.fetch_add(1, std::memory_order_seq_cst);
+            futex(FUTEX_WAIT_PRIVATE, round);  // returns at once where the round is over already
+            state_->asleep.fetch_sub(1, std::memory_order_relaxed);
         }
     }
 
@@ -63,11 +70,15 @@ class Team {
     }
 
   private:
-    static constexpr int kPatience = 20000;  // pauses before a waiting thread offers its processor to others
+    static constexpr int kPatience = 2000;  // pauses before a waiting thread sleeps: some 20 microseconds
     struct State {
         alignas(64) std::atomic<int> arrived{0};
         alignas(64) std::atomic<int> round{0};
+        std::atomic<int> asleep{0};
     };
+    long futex(int operation, int value) const {
+        return syscall(SYS_futex, (int *)&state_->round, operation, value, nullptr, nullptr, 0);
+    }
     Team(int member, int size, State *state) : member_(member), size_(size), state_(state) {}
     int member_, size_;
     State *state_;

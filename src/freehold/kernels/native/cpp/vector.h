@@ -94,25 +94,26 @@ inline Vec larger(Vec a, Vec b) {
     return (Vec)(((BitVec)a & ~(BitVec)more) | ((BitVec)b & (BitVec)more));
 }
 
+#ifdef __clang__
+#define FREEHOLD_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FREEHOLD_PICK(a, b, ...) __builtin_shuffle(a, b, IntVec{__VA_ARGS__})
+#endif
+
 // Sums each of sixteen vectors; sum i stands in place i.
 inline Vec sums(const Vec *v) {
-    typedef int32_t Pick __attribute__((vector_size(64)));
-    const Pick low8 = {0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23};
-    const Pick high8 = {8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31};
-    const Pick low4 = {0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27};
-    const Pick high4 = {4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31};
-    const Pick low2 = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29};
-    const Pick high2 = {2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31};
-    const Pick low1 = {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30};
-    const Pick high1 = {1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31};
     Vec a[8], b[4], c[2];
-    for (int i = 0; i < 8; i++)
-        a[i] = __builtin_shuffle(v[i], v[i + 8], low8) + __builtin_shuffle(v[i], v[i + 8], high8);
-    for (int i = 0; i < 4; i++)
-        b[i] = __builtin_shuffle(a[i], a[i + 4], low4) + __builtin_shuffle(a[i], a[i + 4], high4);
-    for (int i = 0; i < 2; i++)
-        c[i] = __builtin_shuffle(b[i], b[i + 2], low2) + __builtin_shuffle(b[i], b[i + 2], high2);
-    return __builtin_shuffle(c[0], c[1], low1) + __builtin_shuffle(c[0], c[1], high1);
+    for (int i = 0; i < 8; i++)  // halves: of v[i], of v[i + 8]
+        a[i] = FREEHOLD_PICK(v[i], v[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+               FREEHOLD_PICK(v[i], v[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    for (int i = 0; i < 4; i++)  // quarters
+        b[i] = FREEHOLD_PICK(a[i], a[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
+               FREEHOLD_PICK(a[i], a[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    for (int i = 0; i < 2; i++)  // eighths
+        c[i] = FREEHOLD_PICK(b[i], b[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+               FREEHOLD_PICK(b[i], b[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    return FREEHOLD_PICK(c[0], c[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
+           FREEHOLD_PICK(c[0], c[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
 }
 
 // e^x, to 2 units in the last place; 0 under -87.3, infinity over 88.7, NaN for NaN.
@@ -136,9 +137,9 @@ inline Vec exp(Vec x) {
     const IntVec whole = __builtin_convertvector(n, IntVec);
     const IntVec half = whole >> 1;
     y = y * (Vec)((half + 127) << 23) * (Vec)((whole - half + 127) << 23);
-    const BitVec gone = (BitVec)(x < -87.33654f);
-    const BitVec nan = (BitVec)(x != x);
-    return (Vec)((((BitVec)y & ~gone) & ~nan) | ((BitVec)x & nan));
+    const BitVec low = (BitVec)(x < -87.33654f), high = (BitVec)(x > 88.72283f), nan = (BitVec)(x != x);
+    const BitVec infinity = BitVec{} + 0x7f800000u;
+    return (Vec)(((BitVec)y & ~(low | high | nan)) | (infinity & high) | ((BitVec)x & nan));
 }
 
 inline Vec silu(Vec x) { return x / (exp(-x) + 1.0f); }
