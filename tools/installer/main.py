@@ -14,6 +14,7 @@ from installer.app import build_app
 from installer.environment import Environment
 from installer.kernels import build_kernels
 from installer.say import SetupError, say
+from installer.shell import explain_os
 
 __all__ = ["main"]
 
@@ -84,7 +85,11 @@ def _clean(environment: Environment, _: Sequence[str]) -> int:
     for folder in (".venv", "build", "dist", "web/node_modules", "src/freehold/web/dist"):
         if (root / folder).exists():
             say(f"Removing {folder}")
-            shutil.rmtree(root / folder)
+            try:
+                shutil.rmtree(root / folder)
+            except OSError as error:
+                error.filename = str(root / folder)  # Python gives the bare name of a file somewhere below
+                raise
     for library in (root / "src" / "freehold" / "kernels" / "native").glob("libfreehold_*"):
         library.unlink()
     return 0
@@ -127,6 +132,9 @@ def main(arguments: Sequence[str]) -> int:
         return VERBS[arguments[0]](Environment(ROOT), arguments[1:])
     except SetupError as problem:
         sys.stderr.write(f"freehold: {problem}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"freehold: {explain_os(error)}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nfreehold: stopped; run the same command again to go on.\n")

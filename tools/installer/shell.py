@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from installer.say import SetupError
 
-__all__ = ["capture", "explain", "require_space", "run_logged"]
+__all__ = ["capture", "explain", "explain_os", "out_of_space", "require_space", "run_logged"]
 
 GIB = 2**30
 
@@ -45,7 +46,7 @@ def explain(output: str, doing: str, log: Path) -> SetupError:
         log: Where the output is kept.
     """
     see = f"Everything it said is in {log}"
-    if any(sign in output for sign in _NO_SPACE):
+    if out_of_space(output):
         return SetupError(
             f"The disk filled up while {doing}.", "Free some space, then run the same command again.", see
         )
@@ -62,6 +63,36 @@ def explain(output: str, doing: str, log: Path) -> SetupError:
     errors = [line for line in lines if line.lower().startswith(("error", "npm error"))]
     last = (errors or lines or ["it said nothing"])[-1]
     return SetupError(f"Failed while {doing}: {last[:300]}", see)
+
+
+def out_of_space(output: str) -> bool:
+    """Whether a program's output says that the disk is full."""
+    return any(sign in output for sign in _NO_SPACE)
+
+
+def explain_os(error: OSError) -> SetupError:
+    """Says which file the system refused, why, and what helps.
+
+    Args:
+        error: What the system answered.
+    """
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return SetupError(f"The system refused a step: {reason}.", "Run the same command again.")
+    path = Path(os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename))
+    again = "then run the same command again."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = [f"Free some space on the disk that holds it, {again}"]
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        remedy = [
+            f"Check who owns it and the folder around it: ls -ld '{path}' '{path.parent}'",
+            f'Where that is root, as after a sudo, take the clone back (sudo chown -R "$(id -un)" .), {again}',
+        ]
+    elif error.errno == errno.EROFS:
+        remedy = ["It lies on a disk that cannot be written to; clone to another one."]
+    else:
+        remedy = [f"Check that file and the folder around it ({path.parent}), {again}"]
+    return SetupError(f"{path} cannot be used: {reason}.", *remedy)
 
 
 def run_logged(
