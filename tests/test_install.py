@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -12,13 +14,15 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 
-from installer import app, environment, main, pins, shell, stamps, torch_wheel
+from installer import app, environment, kernels, main, pins, shell, stamps, torch_wheel
 from installer.say import SetupError
 from tests.conftest import ROOT
 
@@ -249,6 +253,211 @@ def test_a_problem_is_told_without_a_traceback(
     assert "install|run|test" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/clone/build/logs"),
+            "ls -ld '/clone/build/logs' '/clone/",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "/clone/build/logs"), "Free some space on the disk"),
+        (OSError(errno.EROFS, "Read-only file system", "/clone/build/logs"), "clone to another"),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "/clone/build/logs"),
+            "the folder around it (/clone/build)",
+        ),
+        (OSError("odd"), "same command again"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_file_reason_and_remedy(
+    error: OSError, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_environment: object, _arguments: object) -> int:
+        raise error
+
+    monkeypatch.setitem(main.VERBS, "run", fail)
+    assert main.main(["run"]) == 1
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert (error.strerror or "odd") in first
+    if error.filename:
+        assert first == f"freehold: /clone/build/logs cannot be used: {error.strerror}."
+    assert remedy in "\n".join(rest)
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "build").write_text("a file where the logs' folder belongs")
+    monkeypatch.setattr(main, "ROOT", tmp_path)
+    assert main.main(["install"]) == 1
+    assert re.search(r"^freehold: \S*/build\S* cannot be used: ", capsys.readouterr().err)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_clone_of_somebody_elses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".venv").mkdir(mode=0)
+    monkeypatch.setattr(main, "ROOT", tmp_path)
+    assert main.main(["install"]) == 1
+    assert "Check who owns it" in capsys.readouterr().err
+
+
+# The native kernels
+
+
+class FalseBuild:
+    """Stands for the package's build: what is compiled is what this compiler knows.
+
+    Args:
+        root: The clone.
+        knows: The levels that the compiler builds.
+        command: The compiler.
+    """
+
+    LEVELS = tuple(SimpleNamespace(name=name) for name in ("amx", "avx512", "avx2"))
+
+    def __init__(self, root: Path, knows: Sequence[str], command: str | None) -> None:
+        self.root, self.knows, self.command = root, list(knows), command
+        self.__file__ = str(root / "build.py")
+        self.sources = "1"
+        self.built: set[str] = set()
+        self.runs = 0
+        self.says = ""
+
+    def digest(self) -> str:
+        return self.sources
+
+    def compiler(self) -> str | None:
+        return self.command
+
+    def library_path(self, level: str) -> Path:
+        return self.root / level
+
+    def is_current(self, path: Path) -> bool:
+        return path.name in self.built
+
+    def build(self) -> list[Path]:
+        return []
+
+    def run(self, _: object, *, log: Path, **__: object) -> None:
+        self.runs += 1
+        self.built = set(self.knows)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(self.says)
+
+
+@pytest.fixture
+def kernels_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[FalseBuild, Callable[[], None]]]:
+    """Makes a build, and what `make run` does with it."""
+
+    def make(knows: Sequence[str], command: str | None) -> tuple[FalseBuild, Callable[[], None]]:
+        build = FalseBuild(tmp_path, knows, command)
+        monkeypatch.setattr(kernels, "_build_module", lambda _: build)
+        monkeypatch.setattr(kernels, "run_logged", build.run)
+        monkeypatch.setattr(kernels.platform, "machine", lambda: "x86_64")
+        monkeypatch.setattr(kernels.sys, "platform", "linux")
+        return build, lambda: kernels.build_kernels(environment.Environment(tmp_path))
+
+    return make
+
+
+@pytest.fixture
+def cxx(tmp_path: Path) -> Path:
+    path = tmp_path / "c++"
+    program(path, "echo 'false c++ 11.2'")
+    return path
+
+
+Kernels = Callable[..., tuple[FalseBuild, Callable[[], None]]]
+
+
+def test_a_compiler_that_knows_some_levels_is_asked_once(
+    kernels_of: Kernels, cxx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build, run = kernels_of(["avx512", "avx2"], str(cxx))
+    run()
+    out = capsys.readouterr().out
+    assert f"Native kernels without those for amx, which {cxx} (false c++ 11.2) cannot compile" in out
+    assert "build/logs/kernels.log" in out
+    assert "apt-get" not in out
+    run()
+    assert capsys.readouterr().out == ""
+    assert build.runs == 1
+    program(cxx, "echo 'false c++ 14.1'")
+    build.knows = ["amx", "avx512", "avx2"]
+    run()
+    assert build.runs == 2, "a newer compiler is another one"
+    assert capsys.readouterr().out == "==> Compiling native kernels\n"
+    build.built.clear()
+    build.sources = "2"
+    run()
+    assert build.runs == 3
+
+
+def test_a_compiler_that_fails_at_all_levels_is_named_with_its_log_and_asked_once(
+    kernels_of: Kernels, cxx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build, run = kernels_of([], str(cxx))
+    run()
+    out = capsys.readouterr().out
+    assert f"No native kernels: {cxx} (false c++ 11.2) cannot compile them" in out
+    assert "build/logs/kernels.log" in out
+    assert "apt-get" not in out
+    run()
+    assert build.runs == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_a_full_disk_is_not_held_against_the_compiler(kernels_of: Kernels, cxx: Path, tmp_path: Path) -> None:
+    build, run = kernels_of([], str(cxx))
+    build.says = "fatal error: error writing to /tmp/x.s: No space left on device"
+    for _ in range(2):
+        with pytest.raises(SetupError, match="disk filled up"):
+            run()
+    assert build.runs == 2
+    assert not (tmp_path / "build" / "kernels.stamp").exists()
+
+
+def test_without_a_compiler_debians_is_named(kernels_of: Kernels, capsys: pytest.CaptureFixture[str]) -> None:
+    build, run = kernels_of([], None)
+    run()
+    out = capsys.readouterr().out
+    assert "sudo apt-get install g++" in out
+    assert "Compiling" not in out
+    assert build.runs == 0
+    build.built = {"avx512", "avx2"}
+    run()
+    assert capsys.readouterr().out == "", "what an earlier compiler left is there"
+
+
+def test_a_compiler_that_is_not_there_is_named(kernels_of: Kernels, capsys: pytest.CaptureFixture[str]) -> None:
+    _, run = kernels_of([], "/nowhere/c++ -pipe")
+    run()
+    out = capsys.readouterr().out
+    assert "CXX names '/nowhere/c++ -pipe', which cannot be started" in out
+    assert "apt-get" not in out
+
+
+@pytest.mark.parametrize(("system", "machine"), [("linux", "aarch64"), ("darwin", "arm64"), ("darwin", "x86_64")])
+def test_another_processor_is_told_once_that_there_are_none_for_it(
+    system: str,
+    machine: str,
+    kernels_of: Kernels,
+    cxx: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    build, run = kernels_of([], str(cxx))
+    monkeypatch.setattr(kernels.platform, "machine", lambda: machine)
+    monkeypatch.setattr(kernels.sys, "platform", system)
+    run()
+    assert capsys.readouterr().out == "==> No native kernels for this processor; PyTorch computes instead\n"
+    run()
+    assert capsys.readouterr().out == ""
+    assert build.runs == 0
+
+
 # What is skipped when nothing has changed
 
 
@@ -444,6 +653,73 @@ def test_running_needs_no_test_or_build_parts() -> None:
 
 
 # Wheels
+
+
+@pytest.fixture
+def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[str], list[str]]:
+    """The wheel's hook on a clone, what npm is asked to do, and what is warned of."""
+    above = ModuleType("hatchling.builders.hooks.plugin.interface")
+    monkeypatch.setattr(above, "BuildHookInterface", object, raising=False)
+    monkeypatch.setitem(sys.modules, above.__name__, above)
+    spec = importlib.util.spec_from_file_location("hatch_build_tested", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    asked: list[str] = []
+    warned: list[str] = []
+    built = clone(tmp_path) / "src" / "freehold" / "web" / "dist"
+
+    def npm(command: Sequence[str], **_: object) -> SimpleNamespace:
+        asked.append(command[1])
+        if command[1] == "run":
+            shutil.rmtree(built, ignore_errors=True)  # as Vite does
+            built.mkdir(parents=True)
+            (built / "index.html").write_text("<html>")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(module.subprocess, "run", npm)
+    monkeypatch.setattr(module.shutil, "which", lambda _: "/usr/bin/npm")
+    found = module.AppBuildHook()
+    found.root = str(tmp_path)
+    found.app = SimpleNamespace(display_warning=warned.append)
+    return found, asked, warned
+
+
+def test_a_wheel_gets_the_app_of_its_own_sources(hook: tuple[Any, list[str], list[str]], tmp_path: Path) -> None:
+    made, asked, warned = hook
+    made._build_app()
+    made._build_app()
+    assert asked == ["ci", "run"], "built once"
+    (tmp_path / "web" / "main.ts").write_text("2")
+    made._build_app()
+    assert asked == ["ci", "run", "ci", "run"], "and again for other sources"
+    stamp = tmp_path / "src" / "freehold" / "web" / "dist" / ".built-from"
+    value = stamps.fingerprint(tmp_path, app.sources(tmp_path / "web"))
+    assert stamps.is_current(stamp, value), "as `make install` writes it"
+    assert warned == []
+
+
+def test_a_wheel_without_node_warns_of_an_older_app(
+    hook: tuple[Any, list[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, asked, warned = hook
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    made._build_app()
+    assert warned.pop() == "There is no npm to build the app with: this wheel comes without the app."
+    built = tmp_path / "src" / "freehold" / "web" / "dist"
+    built.mkdir(parents=True)
+    (built / "index.html").write_text("<html>")
+    made._build_app()
+    assert warned.pop().endswith("the app in this wheel may be older than its sources.")
+    stamps.write_stamp(built / ".built-from", stamps.fingerprint(tmp_path, app.sources(tmp_path / "web")))
+    made._build_app()
+    assert warned == asked == []
+
+
+def test_a_source_distribution_holds_what_its_hook_asks() -> None:
+    sdist = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]
+    assert "/tools/installer" in sdist["include"]
 
 
 @pytest.fixture
