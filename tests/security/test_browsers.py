@@ -47,6 +47,14 @@ def test_an_unknown_host_is_refused_on_every_path(client: httpx.Client, host: st
         assert answer.json()["error"]["code"] == "host_not_allowed"
 
 
+def test_a_refused_host_is_named_with_what_allows_it(client: httpx.Client) -> None:
+    for host, told in (
+        ("box.local:8080", "`freehold serve --allowed-host box.local`"),
+        ("localhost:x", "The Host header is 'localhost:x'; it must name a host"),
+    ):
+        assert told in client.get("/v1/models", headers={"Host": host}).json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:99", "127.0.0.1:1", "[::1]:8080", "localhost.", "box.example"]
 )

@@ -172,6 +172,26 @@ def test_a_field_at_its_default_changes_nothing_and_is_refused_otherwise(name: s
     assert caught.value.param == name
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"store": True}, "store is true; it must be false or left out: completions are not stored."),
+        ({"service_tier": "flex"},
+         'service_tier is "flex"; it must be "auto", "default" or left out: there is one tier.'),
+        ({"metadata": {"a": "b"}}, 'metadata is {"a": "b"}; it must be {} or left out: nothing is stored that it could '
+         "label."),
+        ({"response_format": {"type": "json_object"}}, 'response_format is {"type": "json_object"}; it must be '
+         '{"type": "text"} or left out: JSON output needs constrained decoding, which is not offered yet.'),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format is an object of 2 items; "
+         'it must be {"type": "text"} or left out: JSON output needs constrained decoding, which is not offered yet.'),
+    ],
+)  # fmt: skip
+def test_a_refused_value_is_named_with_what_is_taken(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        chat(**fields)
+    assert str(caught.value) == message
+
+
 def test_json_schema_and_a_suffix_are_refused_by_name() -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
     with pytest.raises(UnsupportedError, match="response_format"):
@@ -183,7 +203,7 @@ def test_json_schema_and_a_suffix_are_refused_by_name() -> None:
 def test_best_of_must_equal_n() -> None:
     assert completion(best_of=2, n=2).n == 2
     assert completion(best_of=1).n == 1
-    with pytest.raises(UnsupportedError, match="best_of"):
+    with pytest.raises(UnsupportedError, match="best_of is 3; it must be 2 or left out: every answer is returned"):
         completion(best_of=3, n=2)
 
 

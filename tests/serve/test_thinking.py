@@ -86,7 +86,7 @@ def test_a_budget_leaves_room_for_the_answer() -> None:
     assert asked("optional", **ON, max_tokens=80) == (True, None, 0)
     with pytest.raises(InvalidRequestError, match="must be lower"):
         asked("optional", thinking={"type": "enabled", "budget_tokens": 80}, max_tokens=80)
-    with pytest.raises(InvalidRequestError, match="greater than or equal to 1"):
+    with pytest.raises(InvalidRequestError, match=r"budget_tokens is 0; it must be at least 1\."):
         asked("optional", thinking={"type": "enabled", "budget_tokens": 0})
 
 

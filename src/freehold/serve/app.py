@@ -20,6 +20,7 @@ from freehold.serve.gate import Gate
 from freehold.serve.history import History
 from freehold.serve.logs import log_failure
 from freehold.serve.metrics import Metrics
+from freehold.serve.misfits import misfit
 from freehold.serve.observe import Observe
 from freehold.serve.problems import clean, problem_of
 from freehold.serve.registry import ModelRegistry
@@ -108,13 +109,13 @@ def _handle_errors(app: FastAPI, static: StaticApp) -> None:
                 return found
         return answer(error)
 
-    async def misfit(_: Request, error: Exception) -> Response:
+    async def unfit(_: Request, error: Exception) -> Response:
         if not isinstance(error, RequestValidationError):
             raise error
         first = error.errors()[0]
         param = clean(".".join(str(step) for step in first["loc"][1:]), 80)
-        return answer(InvalidRequestError(f"{param}: {first['msg']}.", param=param, code="invalid_type"))
+        return answer(InvalidRequestError(misfit(param, first["input"], [first]), param=param, code="invalid_type"))
 
     app.add_exception_handler(FreeholdError, deliberate)
     app.add_exception_handler(HTTPException, unmatched)
-    app.add_exception_handler(RequestValidationError, misfit)
+    app.add_exception_handler(RequestValidationError, unfit)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from freehold.errors import InvalidRequestError, UnsupportedError
+from freehold.serve.misfits import must_be
 from freehold.serve.problems import clean
 
 __all__ = ["CHAT_FIELDS", "COMPLETION_FIELDS", "Field", "markdown", "select_fields"]
@@ -79,7 +80,7 @@ CHAT_FIELDS: Mapping[str, Field] = {
         "Most tokens to write, thinking included; all that the context holds by default."
     ),
     "max_tokens": _honoured("The older name of `max_completion_tokens`."),
-    "metadata": _default_only("Nothing is stored that it could label, so it must be empty.", {}),
+    "metadata": _default_only("Nothing is stored that it could label.", {}),
     "modalities": _default_only("The models here write text.", ["text"]),
     "moderation": _refused("No moderation model is served."),
     "parallel_tool_calls": _default_only("A model is not held to one call at a time.", True),
@@ -149,18 +150,19 @@ def select_fields(body: Mapping[str, Any], table: Mapping[str, Field]) -> dict[s
             raise UnsupportedError(f"{name} is not supported: {field.note}", param=name, code="unsupported_parameter")
         if field.treatment == "honoured":
             chosen[name] = value
-        elif not _accepted(name, value, field, body):
-            raise UnsupportedError(
-                f"{name} is not supported with this value: {field.note}", param=name, code="unsupported_value"
-            )
+        else:
+            accepted = _accepted(name, field, body)
+            if not any(type(value) is type(good) and value == good for good in accepted):
+                why = field.note if field.note[:2].isupper() else field.note[:1].lower() + field.note[1:]
+                raise UnsupportedError(f"{must_be(name, value, accepted)}: {why}", param=name, code="unsupported_value")
     return chosen
 
 
-def _accepted(name: str, value: Any, field: Field, body: Mapping[str, Any]) -> bool:
+def _accepted(name: str, field: Field, body: Mapping[str, Any]) -> tuple[Any, ...]:
     if name == "best_of":
         n = body.get("n")
-        return type(value) is int and value == (1 if n is None else n)
-    return any(type(value) is type(good) and value == good for good in field.accepted)
+        return (1 if n is None else n,)
+    return field.accepted
 
 
 def markdown() -> str:

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.errors import OverloadedError
-from freehold.serve.problems import HttpError, Problem, problem_of
+from freehold.serve.problems import HttpError, Problem, clean, problem_of
 from freehold.serve.settings import ServeSettings, is_loopback
 from freehold.serve.state import AppState
 
@@ -95,15 +95,12 @@ class Gate:
     def _check(self, headers: Headers, origin: str | None) -> None:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._hosts.allows(hosts[0]):
-            raise HttpError(
-                403,
-                "This Host header is not served here; an operator adds a name with --allowed-host.",
-                code="host_not_allowed",
-            )
+            raise HttpError(403, _unknown_host(hosts), code="host_not_allowed")
         if origin is not None and origin not in self._origins and not _same_origin(origin, hosts[0]):
             raise HttpError(
                 403,
-                "Pages of this origin may not call the server; an operator adds one with --allowed-origin.",
+                f"Pages of {clean(origin, 80)!r} may not call this server; whoever runs it allows them with "
+                "`freehold serve --allowed-origin ORIGIN`.",
                 code="origin_not_allowed",
             )
 
@@ -139,6 +136,18 @@ class _HostList:
             return False
         # An address cannot be rebound, only a name can; a loopback bind still answers to loopback addresses alone.
         return is_loopback(name) or not self._loopback
+
+
+def _unknown_host(hosts: list[str]) -> str:
+    if len(hosts) != 1:
+        return f"The request has {len(hosts)} Host headers; it must have one."
+    name = _host_name(hosts[0])
+    if not name:
+        return f"The Host header is {clean(hosts[0], 80)!r}; it must name a host, with or without a port."
+    return (
+        f"This server does not answer to the host {clean(name, 80)!r}; if that is its own name, whoever runs it allows "
+        f"it with `freehold serve --allowed-host {clean(name, 80)}`."
+    )
 
 
 def _plain(name: str) -> str:

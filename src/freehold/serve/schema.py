@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from freehold.errors import InvalidRequestError
 from freehold.serve.fields import CHAT_FIELDS, COMPLETION_FIELDS, select_fields
+from freehold.serve.misfits import misfit
 from freehold.serve.problems import clean
 
 __all__ = [
@@ -182,24 +183,33 @@ def parse(shape: type[Body], fields: Mapping[str, Any]) -> Body:
     """Fits fields to a shape.
 
     Raises:
-        InvalidRequestError: They do not fit; `param` is the path of the first one that does not, never its value.
+        InvalidRequestError: They do not fit; `param` is the path of the first one that does not.
     """
     try:
         return shape.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = clean(_path(first["loc"], fields), 200)
+        found = [
+            (_place(each["loc"], fields, each["type"] == "missing"), each)
+            for each in error.errors(include_url=False, include_input=False)
+        ]
+        (path, value), first = found[0]
+        # Where a value has the type of one branch of a union, what does not fit stands further inside it.
+        inside = [entry for entry in found if entry[0][0].startswith((f"{path}.", f"{path}["))]
+        if inside:
+            (path, value), first = inside[0]
+        param = clean(path, 200)
         if first["type"] == "missing":
             raise InvalidRequestError(f"{param} is missing.", param=param, code="missing_parameter") from None
         if first["type"] == "extra_forbidden":
             raise InvalidRequestError(
                 f"Unknown field {param!r}; remove it.", param=param, code="unknown_parameter"
             ) from None
-        raise InvalidRequestError(f"{param}: {first['msg']}.", param=param, code="invalid_type") from None
+        here = [each for (where, _), each in found if where == path]
+        raise InvalidRequestError(misfit(param, value, here), param=param, code="invalid_type") from None
 
 
-def _path(loc: tuple[int | str, ...], fields: Any) -> str:
-    """Drops from a location what names a branch of a union instead of a place in the body."""
+def _place(loc: tuple[int | str, ...], fields: Any, missing: bool) -> tuple[str, Any]:
+    """Gives the path of a location, without what names a branch of a union, and the value that stands there."""
     path = ""
     here = fields
     for number, step in enumerate(loc):
@@ -210,6 +220,6 @@ def _path(loc: tuple[int | str, ...], fields: Any) -> str:
         elif isinstance(step, str) and isinstance(here, dict) and step in here:
             path += f".{step}"
             here = here[step]
-        elif isinstance(here, dict) and last and isinstance(step, str):
-            path += f".{step}"  # a field that is missing
-    return path.removeprefix(".")
+        elif missing and last:
+            path += f".{step}"
+    return path.removeprefix("."), here
