@@ -40,12 +40,17 @@ def test_a_key_may_be_somebody_elses(capsys: pytest.CaptureFixture[str]) -> None
     assert "ada" in out
 
 
+def test_without_keys_the_list_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ([], ["--revoked"]):
+        assert call(capsys, "list", *options)[2] == "No keys yet; `freehold keys add NAME` makes one.\n"
+
+
 def test_a_revoked_key_leaves_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     call(capsys, "add", "laptop")
     code, out, _ = call(capsys, "revoke", "laptop")
     assert code == 0
     assert out.startswith("Revoked laptop (key_")
-    assert "No keys yet" in call(capsys, "list")[2]
+    assert call(capsys, "list")[2] == ("No live keys (--revoked shows 1); `freehold keys add NAME` makes one.\n")
     assert "laptop" in call(capsys, "list", "--revoked")[1]
 
 

@@ -66,6 +66,8 @@ def test_a_folder_of_ones_own_is_only_checked(capsys: pytest.CaptureFixture[str]
         (["pull", "nonesuch"], "No model 'nonesuch' is known"),
         (["pull", "../../x"], "There is no model folder or GGUF file at '../../x'"),
         (["pull", "sha256:../../x"], "There is no model folder"),
+        (["pull", "hf:bad"], "'hf:bad' is not a repository of the hub: write hf:org/repo"),
+        (["pull", "absent.gguf"], "check the path, or take a model by its name: `freehold models` lists them"),
         (["pull", "%2e%2e"], "is not a model's name"),
         (["pull", "a\x1b]52;c;x\x07"], "is not a model"),
         (["models", "remove", "../x"], "is not a model's name"),

@@ -95,6 +95,12 @@ def test_a_browser_is_opened_where_there_is_a_display(
     [
         (["run", "--port", "70000"], 1, "--port is 70000; it must be from 0"),
         (["run", "--prot", "1"], 2, "--port"),
+        (["run", "--port", "abc"], 2, "for '--port': 'abc' is given; it must be a whole number."),
+        (["chat", "--temperature", "warm", "Hi"], 2, "for '--temperature': 'warm' is given; it must be a number."),
+        (["run", "--context", "0"], 1, "freehold: --context is 0; it must be a whole number from 2 to 16777216."),
+        (["run", "--max-batch", "0"], 1, "freehold: --max-batch is 0; it must be a whole number from 1 to"),
+        (["serve", "--threads", "-1"], 1, "freehold: --threads is -1; it must be a whole number from 1 to"),
+        (["serve", "--cache-tokens", "1"], 1, "freehold: --cache-tokens is 1; it must be a whole number from 2 to"),
         (["serve", "--alias", "nonsense"], 1, "NAME=MODEL"),
         (["run", "--model", "no-such-model"], 1, "No model 'no-such-model'"),
         (["serve", "--allowed-origin", "*"], 1, "allowed origin '*'"),

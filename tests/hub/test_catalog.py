@@ -117,7 +117,7 @@ def test_a_users_catalog_adds_and_replaces(empty_home: Path) -> None:
         (OWN.replace("4096", "0"), "context_length is 0; it must be at least 1"),
         (OWN.replace("hf:me/mine", "https://me/mine"), "source is 'https://me/mine'; write hf:org/repo"),
         (OWN.replace("hf:me/mine", "hf:me/../mine"), r"source is 'hf:me/\.\./mine'"),
-        (OWN.replace("hf:me/mine", "hf:../mine"), r"mine: '\.\.' is not the organisation"),
+        (OWN.replace("hf:me/mine", "hf:../mine"), r"mine: 'hf:\.\./mine' is not a repository"),
         (OWN.replace('"v1"', '"../v1"'), r"mine: '\.\./v1' is not a revision"),
         (OWN.replace("hf:me/mine", "wheel:mine==1"), "member, member_bytes and sha256 must be given"),
         (OWN.replace("hf:me/mine", "wheel:--index-url==1"), "source is"),

@@ -137,6 +137,29 @@ def test_a_likely_hub_name_and_a_likely_folder_are_pointed_out(
         ensure("mine")
 
 
+@pytest.mark.parametrize("path", ["/nonexistent", "./nonexistent", "~/nonexistent", "nonexistent.gguf", "a/b.gguf"])
+def test_a_path_is_not_taken_for_a_repository(path: str) -> None:
+    with pytest.raises(
+        ModelNotFoundError, match=r"There is no .* at '.*nonexistent|b\.gguf'.*check the path"
+    ) as caught:
+        ensure(path)
+    assert "hf:" not in str(caught.value)
+
+
+def test_a_folder_without_a_model_names_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"no config\.json; give the folder that holds .* `freehold models`"):
+        ensure(tmp_path)
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelNotFoundError, match=r"no config\.json; give the GGUF file itself, as in .*/tiny\.gguf"):
+        ensure(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["hf:bad", "hf:/repo", "hf:org/", "hf:a/b/c"])
+def test_a_malformed_repository_is_named_as_it_was_written(text: str) -> None:
+    with pytest.raises(PullError, match=rf"^'{text}' is not a repository of the hub: write hf:org/repo"):
+        parse_reference(text)
+
+
 def test_a_folder_of_ones_own_is_checked_and_used_where_it_is(tmp_path: Path) -> None:
     folder = tiny_folder("qwen3", tmp_path / "mine")
     assert ensure(folder) == pull(str(folder)) == resolve(folder) == folder

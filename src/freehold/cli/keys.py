@@ -61,9 +61,11 @@ def list_keys(
     from freehold.text.terminal import clean_line
 
     with _accounts() as accounts:
-        keys = accounts.list_keys(revoked=revoked)
+        every = accounts.list_keys(revoked=True)
+    keys = [key for key in every if revoked or key.revoked_at is None]
     if not keys:
-        sys.stderr.write("No keys yet; `freehold keys add NAME` makes one.\n")
+        none = f"No live keys (--revoked shows {len(every)})" if every else "No keys yet"
+        sys.stderr.write(f"{none}; `freehold keys add NAME` makes one.\n")
         return
     table = Table("id", "name", "user", "key", "made", "last used", box=None, pad_edge=False)
     if revoked:

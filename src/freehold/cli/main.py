@@ -32,6 +32,9 @@ VERBS = {
 
 INTERRUPTED = 130
 
+_WANTED = {"int_parsing": "a whole number", "int_parsing_size": "a smaller whole number", "float_parsing": "a number"}
+"""What pydantic, with which typer reads values, asked for."""
+
 
 class LazyVerbs(TyperGroup):
     """A group whose commands are known by name and imported when they are called."""
@@ -55,6 +58,19 @@ class LazyVerbs(TyperGroup):
         del ctx
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a verb; a value of the wrong type is told in our own words."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            reason = error.__cause__
+            if isinstance(reason, ValueError) and callable(getattr(reason, "errors", None)):
+                first = reason.errors()[0]  # type: ignore[attr-defined]
+                wanted = _WANTED.get(first["type"])
+                if wanted is not None:
+                    error.message = f"{str(first['input'])[:80]!r} is given; it must be {wanted}."
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Finds the verb that was called; answers a typing slip with the nearest one."""

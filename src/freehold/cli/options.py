@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from freehold.errors import ConfigError
+
+if TYPE_CHECKING:
+    from freehold.engine.config import EngineConfig
 
 __all__ = [
     "Alias",
@@ -16,6 +22,7 @@ __all__ = [
     "Models",
     "Port",
     "Threads",
+    "engine_config",
     "engine_settings",
 ]
 
@@ -56,8 +63,37 @@ Threads = Annotated[
 ]
 
 
+ENGINE_OPTIONS: Mapping[str, str] = {
+    "max_batch": "--max-batch",
+    "max_context": "--context",
+    "cache_tokens": "--cache-tokens",
+    "threads": "--threads",
+}
+"""The engine's settings, and the option that gives each."""
+
+
 def engine_settings(
     max_batch: int, context: int | None, cache_tokens: int | None, threads: int | None
 ) -> dict[str, int | None]:
     """Gives the options that set up the engine, under the engine's names."""
     return {"max_batch": max_batch, "max_context": context, "cache_tokens": cache_tokens, "threads": threads}
+
+
+def engine_config(settings: Mapping[str, int | None]) -> EngineConfig:
+    """Sets up the engine's configuration.
+
+    Args:
+        settings: As `engine_settings` gives them.
+
+    Raises:
+        ConfigError: One is out of its bounds; the message names the option as it was typed.
+    """
+    from freehold.engine.config import EngineConfig
+
+    for name, value in settings.items():
+        try:
+            EngineConfig.from_dict({name: value})
+        except ConfigError as error:
+            option = ENGINE_OPTIONS.get(name, name)
+            raise ConfigError(str(error).replace(f"Engine setting {name}", option)) from None
+    return EngineConfig.from_dict(settings)

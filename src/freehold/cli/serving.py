@@ -8,8 +8,9 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from freehold.cli import options
 from freehold.cli.fetching import fetch
 from freehold.errors import ConfigError
 from freehold.text.terminal import clean_line
@@ -109,7 +110,7 @@ def serve_models(
     aliases: Sequence[str],
     settings: ServeSettings,
     *,
-    engine: Mapping[str, Any],
+    engine: Mapping[str, int | None],
     dtype: str,
     on_ready: Callable[[Ready, ModelRegistry], None],
     log_level: int = logging.INFO,
@@ -120,7 +121,7 @@ def serve_models(
         models: As `freehold pull` takes them, the default one first; empty means the default model.
         aliases: `NAME=MODEL` each; MODEL as it was given, or by the name that it is served under.
         settings: Of the server.
-        engine: Fields of `EngineConfig`.
+        engine: Fields of `EngineConfig`, as `options.engine_settings` gives them.
         dtype: Of the weights.
         on_ready: Called once the server answers.
         log_level: `logging.WARNING` leaves the single requests out of the log.
@@ -128,17 +129,16 @@ def serve_models(
     Raises:
         FreeholdError: A model cannot be had, or the server cannot start.
     """
+    config = options.engine_config(engine)
     wanted: list[str | None] = [*models] or [None]
     further = parse_aliases(aliases)
     folders = [fetch(model) for model in wanted]
 
     # Imported after everything that can fail quickly: torch takes its seconds.
-    from freehold.engine.config import EngineConfig
     from freehold.engine.language_model import LanguageModel
     from freehold.serve.registry import ModelRegistry
     from freehold.serve.server import run_server
 
-    config = EngineConfig.from_dict(engine)
     with contextlib.ExitStack() as loaded:
         served = []
         for folder in folders:

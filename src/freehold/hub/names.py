@@ -36,8 +36,11 @@ def check_repository(repository: str) -> str:
         raise PullError(
             f"{repository[:80]!r} is no repository: it has at most {MAX_REPOSITORY_CHARS} characters and no '--'."
         )
-    _check(_PLAIN, organisation, "the organisation in hf:org/repo")
-    _check(_PLAIN, name, "the repository in hf:org/repo")
+    if not _PLAIN.fullmatch(organisation) or not _PLAIN.fullmatch(name):
+        raise PullError(
+            f"{f'hf:{repository}'!r} is not a repository of the hub: write hf:org/repo, two names of letters, digits, "
+            "'.', '_' and '-', each beginning with a letter or digit, as in hf:deepseek-ai/DeepSeek-V3."
+        )
     return repository
 
 

@@ -71,7 +71,12 @@ def parse_reference(text: str | Path) -> Reference:
         raise PullError(f"{written[:80]!r} is not a model: write a name, hf:org/repo, a model folder or a GGUF file.")
     if isinstance(text, str) and text.startswith("hf:"):
         repository, at, revision = text.removeprefix("hf:").partition("@")
-        return HubReference(check_repository(repository), check_revision(revision) if at else None)
+        check_repository(repository)
+        if at and not revision:
+            raise PullError(
+                f"{written[:140]!r} is not a whole reference: name a revision after the @, or leave it out."
+            )
+        return HubReference(repository, check_revision(revision) if at else None)
     if isinstance(text, str) and not _looks_like_path(text):
         return NamedReference(check_name(text))
     path = Path(text).expanduser()
@@ -86,8 +91,22 @@ def parse_reference(text: str | Path) -> Reference:
                 "them runs code: convert them to safetensors."
             )
         return GgufReference(path.resolve())
-    hint = f" For the hub's repository of that name write hf:{written}." if written.count("/") == 1 else ""
-    raise ModelNotFoundError(f"There is no model folder or GGUF file at {written!r}.{hint}")
+    looked = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
+    hint = f" For the hub's repository of that name write hf:{written}." if _looks_like_repository(written) else ""
+    raise ModelNotFoundError(
+        f"There is no model folder or GGUF file at {written!r}{looked}; check the path, or take a model by its name: "
+        f"`freehold models` lists them.{hint}"
+    )
+
+
+def _looks_like_repository(text: str) -> bool:
+    if text.lower().endswith(".gguf"):
+        return False
+    try:
+        check_repository(text)
+    except PullError:
+        return False
+    return True
 
 
 def _looks_like_path(text: str) -> bool:

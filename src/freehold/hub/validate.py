@@ -31,7 +31,14 @@ def check_folder(folder: Path) -> ModelConfig:
         WeightsError: Weights are missing, malformed, incomplete, only pickles, or a link leads out of the folder.
     """
     if not (folder / "config.json").is_file():
-        raise ModelNotFoundError(f"{folder} is no model folder: it has no config.json.")
+        ggufs = sorted(path.name for path in folder.glob("*.gguf"))
+        remedy = (
+            f"give the GGUF file itself, as in {folder / ggufs[0]}."
+            if ggufs
+            else "give the folder that holds a model's config.json, tokenizer.json and safetensors files, or take a "
+            "model by its name: `freehold models` lists them."
+        )
+        raise ModelNotFoundError(f"{folder} is no model folder: it has no config.json; {remedy}")
     check_links(folder)
     config = ModelConfig.from_folder(folder)
     if not (folder / "tokenizer.json").is_file():
@@ -45,7 +52,7 @@ def check_folder(folder: Path) -> ModelConfig:
             f"({', '.join(pickles[:3])}), which are refused because loading them "
             "runs code; convert them to safetensors."
             if pickles
-            else f"{folder} holds no safetensors file."
+            else f"{folder} holds no safetensors file; put the model's own beside its config.json."
         )
     present = {tensor: name for name in files for tensor in _tensors(folder / name)}
     missing = sorted(tensor for tensor, name in expected.items() if present.get(tensor) != name)

@@ -73,7 +73,8 @@ def run_server(
                     "keys are required" if settings.loopback else f"{settings.host} can be reached by other machines"
                 )
                 raise ConfigError(
-                    f"{where}, and there is no key yet; make one with `freehold keys add NAME`, or listen on 127.0.0.1."
+                    f"{where}, and there is no live key; make one with `freehold keys add NAME`, "
+                    "or listen on 127.0.0.1."
                 )
             server = DrainingServer(app, state, on_ready=on_ready)
             server.run(sockets=[bound])
