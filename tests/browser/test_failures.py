@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
@@ -111,6 +112,28 @@ def test_stopping_before_the_first_token_loses_nothing(open_app: OpenApp, start_
     expect(app.page.locator("article.question")).to_have_count(1)
     expect(app.field).to_have_value("")
     app.idle()
+
+
+def test_a_second_window_waits_for_the_firsts_answer(open_app: OpenApp, start_server: StartServer) -> None:
+    model = FakeModel(["It begins ", Wait(6), "and ends."])
+    server = start_server(model)
+    first, second = open_app(server), open_app(server)
+    first.sign_in()
+    first.ask("Tell me slowly")
+    expect(first.answers).to_contain_text("It begins")
+    second.sign_in(urlsplit(first.page.url).path)
+    note = second.page.get_by_text("An answer is being written in another window.")
+    expect(note).to_be_visible()
+    expect(second.page.locator("article.question")).to_contain_text("Tell me slowly")
+    second.field.fill("And then?")
+    expect(second.page.get_by_role("button", name="Send")).to_be_disabled()
+    second.field.press("Enter")
+    second.accessible()
+    expect(second.finished()).to_contain_text("It begins and ends.")
+    expect(note).to_have_count(0)
+    expect(second.field).to_have_value("And then?")
+    expect(second.page.get_by_role("button", name="Send")).to_be_enabled()
+    first.finished()
 
 
 def test_a_draft_is_kept_for_each_chat(open_app: OpenApp, start_server: StartServer) -> None:

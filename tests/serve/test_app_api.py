@@ -93,6 +93,12 @@ def test_chats_are_listed_renamed_and_deleted(app: httpx.Client) -> None:
     page = app.get("/api/chats", params={"limit": 1}).json()
     assert [c["id"] for c in page["chats"]] == [chat["id"]]
     assert page["next"]
+    for limit, told in (
+        ("201", 'limit is "201"; it must be at most 200.'),
+        ("many", 'limit is "many"; it must be a whole number.'),
+    ):
+        refused = app.get("/api/chats", params={"limit": limit})
+        assert (refused.status_code, refused.json()["error"]["message"]) == (422, told)
     assert app.delete(f"/api/chats/{chat['id']}").status_code == 204
     for answer in (app.get(f"/api/chats/{chat['id']}"), app.delete(f"/api/chats/{chat['id']}")):
         assert answer.status_code == 404
@@ -110,12 +116,15 @@ def test_what_was_written_before_the_client_left_is_kept(
                 pass
             busy = app.post(f"/api/chats/{chat}/messages", json={"content": "More"})
             assert busy.status_code == 409
+            assert app.get(f"/api/chats/{chat}").json()["answering"] is True
         end = time.monotonic() + 5
         while server.state.busy_chats and time.monotonic() < end:
             time.sleep(0.01)
     finally:
         model.runner.script = script
-    kept = app.get(f"/api/chats/{chat}").json()["messages"]
+    whole = app.get(f"/api/chats/{chat}").json()
+    assert whole["answering"] is False
+    kept = whole["messages"]
     assert [m["role"] for m in kept] == ["user", "assistant"]
     assert kept[1]["content"].startswith("Once upon")
     assert kept[1]["reasoning_content"] == "a"

@@ -24,6 +24,7 @@ interface StoredChat extends Chat {
 }
 
 const chats = new Map<string, StoredChat>();
+const answering = new Set<string>();
 let counter = 0;
 
 function newId(kind: string): string {
@@ -102,6 +103,8 @@ async function answer(chat: StoredChat, request: IncomingMessage, response: Serv
   if (chat.messages.length === 0) chat.title = question.slice(0, 60);
   chat.messages.push(user, stored);
   chat.updated_at = now();
+  answering.add(chat.id);
+  response.on("close", () => answering.delete(chat.id));
 
   response.setHeader("Content-Type", "text/event-stream");
   const send = (frame: unknown): boolean => response.write(`data: ${JSON.stringify(frame)}\n\n`);
@@ -209,7 +212,8 @@ async function handle(
     return reply(response, 204);
   }
   if (request.method === "PATCH") chat.title = String((await bodyOf(request)).title);
-  reply(response, 200, request.method === "PATCH" ? summary(chat) : chat);
+  if (request.method === "PATCH") return reply(response, 200, summary(chat));
+  reply(response, 200, { ...chat, answering: answering.has(id) });
 }
 
 export function mockServer(): Plugin {

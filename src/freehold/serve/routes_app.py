@@ -60,7 +60,10 @@ def app_router(state: AppState) -> APIRouter:
     @router.get("/{chat_id}")
     async def get_chat(request: Request, chat_id: str) -> dict[str, Any]:
         who = await signed_in(request, state)
-        return await run_in_threadpool(history.get_chat, who.user.id, chat_id)
+        # Asked before and after: an answer that ends while the chat is read may not be in what was read.
+        answering = state.answering(who.user.id, chat_id)
+        chat = await run_in_threadpool(history.get_chat, who.user.id, chat_id)
+        return {**chat, "answering": answering or state.answering(who.user.id, chat_id)}
 
     @router.patch("/{chat_id}")
     async def rename_chat(request: Request, chat_id: str) -> dict[str, Any]:

@@ -72,6 +72,10 @@ class AppState:
     parsers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     long_prompts: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
 
+    def answering(self, user_id: str, chat_id: str) -> bool:
+        """Whether an answer is being written in a user's chat. Only from the event loop's thread."""
+        return (user_id, chat_id) in self.busy_chats
+
     async def encode(self, characters: int, make: Callable[[], Result]) -> Result:
         """Runs what encodes a prompt on a worker thread, long ones one after the other.
 

@@ -40,6 +40,8 @@ export interface Message {
 
 export interface ChatWithMessages extends Chat {
   messages: Message[];
+  /** An answer is being written, for whichever window asked. */
+  answering: boolean;
 }
 
 export interface NewMessage {

@@ -18,6 +18,9 @@ import { useModel } from "./useModel";
 import { useStickToBottom } from "./useStickToBottom";
 import { Welcome } from "./Welcome";
 
+/** How often a chat is read again while another window's answer is being written in it. */
+const ELSEWHERE_MS = 1500;
+
 /** One conversation, or the page for a new one. */
 export function ChatView(): ReactNode {
   const { chatId } = useStore(route);
@@ -32,6 +35,12 @@ export function ChatView(): ReactNode {
     if (chatId && online) void openConversation(chatId);
     preloadMarkdown();
   }, [chatId, online]);
+
+  useEffect(() => {
+    if (!chatId || !online || !state.elsewhere || state.busy) return;
+    const timer = setInterval(() => void openConversation(chatId), ELSEWHERE_MS);
+    return () => clearInterval(timer);
+  }, [chatId, online, state.elsewhere, state.busy]);
 
   useEffect(() => {
     if (!state.busy) return;
@@ -58,7 +67,8 @@ export function ChatView(): ReactNode {
     field.current?.focus({ preventScroll: true });
   };
 
-  const fresh = state.load === "ready" && state.turns.length === 0;
+  const elsewhere = state.load === "ready" && state.elsewhere && !state.busy;
+  const fresh = state.load === "ready" && state.turns.length === 0 && !elsewhere;
   return (
     <div className={fresh ? "chat fresh" : "chat"}>
       <div className="scroller" ref={scroller} role="region" aria-label="Conversation" tabIndex={0}>
@@ -66,6 +76,11 @@ export function ChatView(): ReactNode {
           {state.load === "ready" && fresh && <Welcome />}
           {state.load === "ready" && !fresh && (
             <Thread turns={state.turns} onRetry={retry(state.turns, ask)} />
+          )}
+          {elsewhere && (
+            <p className="elsewhere" role="status">
+              An answer is being written in another window.
+            </p>
           )}
           {state.load === "loading" && <p className="visually-hidden">Loading the chat…</p>}
           {state.load === "missing" && <Missing />}
@@ -97,7 +112,7 @@ export function ChatView(): ReactNode {
             draftKey={key}
             field={field}
             busy={state.busy}
-            ready={state.load === "ready"}
+            ready={state.load === "ready" && !elsewhere}
             offersThinking={model.offersThinking}
             onSend={sendDraft}
             onStop={stopHere}

@@ -13,11 +13,20 @@ export interface Conversation {
   turns: readonly Turn[];
   /** An answer is on its way. */
   busy: boolean;
+  /** An answer that another window or device asked for is on its way. */
+  elsewhere: boolean;
   /** Why the last message was not taken; its text is back in the draft. */
   failure: string | null;
 }
 
-export const EMPTY: Conversation = { load: "ready", loadError: null, turns: [], busy: false, failure: null };
+export const EMPTY: Conversation = {
+  load: "ready",
+  loadError: null,
+  turns: [],
+  busy: false,
+  elsewhere: false,
+  failure: null,
+};
 
 const conversations = new Map<string, Store<Conversation>>([[NEW_CHAT, new Store(EMPTY)]]);
 
@@ -40,8 +49,14 @@ export async function openConversation(id: string): Promise<void> {
     const chat = await getChat(id);
     // What was asked here in the meantime is newer than what was read.
     if (store.get().busy || store.get().turns !== shown) return;
-    store.update((now) => ({ ...now, load: "ready", loadError: null, turns: turnsFrom(chat.messages) }));
-    const { messages: _, ...summary } = chat;
+    const { messages, answering, ...summary } = chat;
+    store.update((now) => ({
+      ...now,
+      load: "ready",
+      loadError: null,
+      turns: turnsFrom(messages),
+      elsewhere: answering,
+    }));
     upsertChat(summary);
   } catch (error) {
     if (store.get().busy) return;

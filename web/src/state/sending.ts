@@ -7,7 +7,7 @@ import { chatHref, navigate, route } from "../lib/router";
 import type { Store } from "../lib/store";
 import { AnswerWriter } from "./answer-writer";
 import { touchChat, upsertChat } from "./chats";
-import { type Conversation, conversation, EMPTY, moveConversation } from "./conversations";
+import { type Conversation, conversation, EMPTY, moveConversation, openConversation } from "./conversations";
 import { moveDraft, NEW_CHAT, returnDraft, settleDraft } from "./drafts";
 import { emptyAnswer, finish, grow, type Turn, turnsFrom } from "./turns";
 
@@ -45,6 +45,7 @@ export async function send(key: string, message: NewMessage): Promise<void> {
   const answer = new AnswerWriter(store);
   let id = key;
   let accepted = false;
+  let takenElsewhere = false;
   const onAccepted = (): void => {
     accepted = true;
     settleDraft(id);
@@ -66,6 +67,7 @@ export async function send(key: string, message: NewMessage): Promise<void> {
     if (!controller.signal.aborted) {
       if (accepted) answer.end({ error: messageOf(error) });
       else takeBack(messageOf(error));
+      takenElsewhere = isBusy(error);
     } else if (accepted) {
       answer.end({ finishReason: "abort" });
       await storedTurns(id);
@@ -83,7 +85,10 @@ export async function send(key: string, message: NewMessage): Promise<void> {
     running.delete(store);
     store.update((now) => ({ ...now, busy: false }));
   }
+  if (takenElsewhere) await openConversation(id);
 }
+
+const isBusy = (error: unknown): boolean => error instanceof ApiError && error.code === "chat_busy";
 
 const BUSY_TRIES = 10;
 const BUSY_WAIT_MS = 150;
@@ -100,8 +105,7 @@ async function* framesOnceFree(
       yield* sendMessage(id, message, signal, onAccepted);
       return;
     } catch (error) {
-      const busy = error instanceof ApiError && error.code === "chat_busy";
-      if (!busy || signal.aborted || tries === BUSY_TRIES) throw error;
+      if (!isBusy(error) || signal.aborted || tries === BUSY_TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, BUSY_WAIT_MS));
       signal.throwIfAborted();
     }
@@ -117,7 +121,7 @@ function interimTitle(question: string): string {
 /** A stopped answer brings no closing frame, so the chat is asked what was kept; null where that fails. */
 async function storedTurns(id: string): Promise<Turn[] | null> {
   try {
-    const { messages, ...chat } = await getChat(id);
+    const { messages, answering: _, ...chat } = await getChat(id);
     upsertChat(chat);
     return turnsFrom(messages);
   } catch {
