@@ -25,6 +25,9 @@ export const chatList = new Store<ChatList>({
 /** Ids that the list leaves out although the server still has them. */
 const hidden = new Set<string>();
 
+/** Chats changed here while the list is on its way: what arrives was read before, and must not undo them. */
+const meanwhile = new Map<string, Chat>();
+
 export const titleOf = (chat: Pick<Chat, "title"> | undefined): string => chat?.title?.trim() || "New chat";
 
 function merged(known: readonly Chat[], arrived: readonly Chat[]): Chat[] {
@@ -38,10 +41,11 @@ function merged(known: readonly Chat[], arrived: readonly Chat[]): Chat[] {
 async function load(before: string | null): Promise<void> {
   if (chatList.get().loading) return;
   chatList.update((list) => ({ ...list, loading: true, error: null }));
+  meanwhile.clear();
   try {
     const page = await listChats(before);
     chatList.update((list) => ({
-      chats: merged(before ? list.chats : [], page.chats),
+      chats: merged(merged(before ? list.chats : [], page.chats), [...meanwhile.values()]),
       next: page.next,
       loading: false,
       loaded: true,
@@ -61,6 +65,7 @@ export function loadOlderChats(): Promise<void> {
 
 /** Puts a chat that was created or changed here into its place in the list. */
 export function upsertChat(chat: Chat): void {
+  meanwhile.set(chat.id, chat);
   chatList.update((list) => ({ ...list, chats: merged(list.chats, [chat]) }));
 }
 
@@ -83,6 +88,7 @@ export async function renameChatTo(chat: Chat, title: string): Promise<void> {
 
 export function hideChat(id: string): void {
   hidden.add(id);
+  meanwhile.delete(id);
   chatList.update((list) => ({ ...list, chats: list.chats.filter((one) => one.id !== id) }));
 }
 
