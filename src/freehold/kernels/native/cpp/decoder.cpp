@@ -11,6 +11,7 @@
 #include <cstring>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "attention.h"
@@ -106,7 +107,7 @@ struct Buffers {
     int64_t *first_span;       // (M + 1,)
     Piece *piece;
     int64_t pieces = 0;
-    std::atomic<int64_t> *next;  // (layers, kShared): of what is shared out, the next piece to take
+    Taken *taken;  // (layers, kShared, threads): of what is shared out
     In *normed;         // (M, D)
     float *scores;      // (threads, kTogether, H, kSpan)
 
@@ -123,7 +124,7 @@ struct Buffers {
         mass = room.take<float>(all * m.heads);
         first_span = room.take<int64_t>(p.rows + 1);
         piece = room.take<Piece>(all);
-        next = room.take<std::atomic<int64_t>>(m.layers * kShared);
+        taken = room.take<Taken>(m.layers * kShared * p.threads);
         normed = room.take<In>(rows * m.hidden);
         scores = room.take<float>(p.threads * kTogether * m.heads * kSpan);
     }
@@ -168,9 +169,11 @@ void decode(const Decoder &m, const Pass &pass, const Buffers<Weight> &b, const 
             rms_norm(b.stream + r * m.hidden, (const Weight *)weight, m.eps, m.hidden, out + r * m.hidden);
         team.meet();
     };
-    std::atomic<int64_t> *next = b.next;  // of the step at hand
+    Tiles tiles;
+    Taken *taken = b.taken;  // of the step at hand
+    const auto next_step = [&] { return std::exchange(taken, taken + pass.threads); };
     const auto times = [&](const Linear &linear, const In *x, const auto &done) {
-        share_panels(team, next++, rows, panels(linear.n), [&](int64_t row, int many, int64_t p, int64_t end) {
+        share_panels(team, tiles, next_step(), rows, panels(linear.n), [&](int64_t row, int many, int64_t p, int64_t end) {
             product(x + row * linear.k, linear.k, many, (const Weight *)linear.packed, linear.k, p, end,
                     [&](int r, int64_t at, Vec v) { done(row + r, at, v + bias<Weight>(linear, at)); });
         });
@@ -215,8 +218,8 @@ void decode(const Decoder &m, const Pass &pass, const Buffers<Weight> &b, const 
 
         // all groups at once where there are pieces enough for everybody: their keys and values lie side by side
         const int64_t cut = b.pieces >= 4 * team.size() ? 1 : m.groups, some = m.groups / cut;
-        std::atomic<int64_t> &taken = *next++;
-        for (int64_t i; (i = taken.fetch_add(1, std::memory_order_relaxed)) < b.pieces * cut;) {
+        std::atomic<int64_t> &attended = next_step()->pieces;
+        for (int64_t i; (i = attended.fetch_add(1, std::memory_order_relaxed)) < b.pieces * cut;) {
             const Piece &piece = b.piece[i / cut];
             const int64_t g = i % cut * some, r = piece.row;
             const Span<Weight> span{cache, pass.table + pass.table_start[r], piece.span * kSpan, pass.lengths[r],
@@ -251,7 +254,7 @@ void decode(const Decoder &m, const Pass &pass, const Buffers<Weight> &b, const 
         team.meet();
 
         norm_rows(layer.mlp_norm, b.normed);
-        share_panels(team, next++, rows, panels(m.width), [&](int64_t row, int many, int64_t p, int64_t end) {
+        share_panels(team, tiles, next_step(), rows, panels(m.width), [&](int64_t row, int many, int64_t p, int64_t end) {
             alignas(64) float gate[kRows][2 * kWidth];
             const In *x = b.normed + row * m.hidden;
             product(x, m.hidden, many, (const Weight *)layer.gate.packed, m.hidden, p, end,
@@ -288,7 +291,7 @@ int run_decode(const Decoder &m, const Pass &pass, const OpenMP &openmp) {
             b.piece[b.pieces++] = {r, span, many};
         r += many;
     }
-    for (int64_t i = 0; i < m.layers * kShared; i++) new (&b.next[i]) std::atomic<int64_t>(0);
+    for (int64_t i = 0; i < m.layers * kShared * pass.threads; i++) new (&b.taken[i]) Taken;
     Team::run(openmp, (int)pass.threads, [&](const Team &team) { decode<Weight>(m, pass, b, team); });
     return 0;
 }
@@ -310,10 +313,11 @@ struct Product {
 };
 
 template <class Weight, class Out>
-void multiply_rows(const Product &c, std::atomic<int64_t> *next, const Team &team) {
+void multiply_rows(const Product &c, Taken *taken, const Team &team) {
     typedef typename Input<Weight>::type In;
     const Linear &l = c.linear;
     const int64_t count = panels(l.n);
+    Tiles tiles;
     const Weight *other = (const Weight *)c.other;
     for (int64_t start = 0; start < c.rows; start += kChunk) {
         const int64_t rows = std::min(kChunk, c.rows - start);
@@ -326,7 +330,7 @@ void multiply_rows(const Product &c, std::atomic<int64_t> *next, const Team &tea
             for (int64_t i = 0; i < rows * l.k; i += kWidth) store(copy + i, load(given + i));
             x = copy;
         }
-        share_panels(team, next + start / kChunk, rows, count, [&](int64_t row, int many, int64_t p, int64_t end) {
+        share_panels(team, tiles, taken + start / kChunk * c.threads, rows, count, [&](int64_t row, int many, int64_t p, int64_t end) {
             product(x + row * l.k, l.k, many, (const Weight *)l.packed, l.k, p, end, [&](int r, int64_t at, Vec v) {
                 const int64_t place = (start + row + r) * l.n + at * kWidth;
                 v += bias<Weight>(l, at);
@@ -373,14 +377,14 @@ void freehold_pack(const void *weight, void *packed, int64_t n, int64_t k, int64
 }
 
 void freehold_product(const Product *c, const OpenMP *openmp) {
-    std::vector<std::atomic<int64_t>> next((c->rows + kChunk - 1) / kChunk);
+    std::vector<Taken> taken((c->rows + kChunk - 1) / kChunk * c->threads);
     Team::run(*openmp, (int)c->threads, [&](const Team &team) {
         if (c->half && c->half_out)
-            multiply_rows<bf16, bf16>(*c, next.data(), team);
+            multiply_rows<bf16, bf16>(*c, taken.data(), team);
         else if (c->half)
-            multiply_rows<bf16, float>(*c, next.data(), team);
+            multiply_rows<bf16, float>(*c, taken.data(), team);
         else
-            multiply_rows<float, float>(*c, next.data(), team);
+            multiply_rows<float, float>(*c, taken.data(), team);
     });
 }
 

@@ -130,14 +130,29 @@ struct TileConfig {
     uint8_t rows[16] = {};
 };
 
-// Tiles 0-3 sum 2 blocks of rows by 2 panels, 4-5 hold rows of x, 6-7 weights. What was configured before is put back
-// at the end, because other libraries keep their configuration between calls.
+// A thread's tile configuration, while this lives. Tiles 0-3 sum 2 blocks of rows by 2 panels, 4-5 hold rows of x, 6-7
+// weights. What was configured before is put back at the end, because other libraries keep theirs between calls.
 class Tiles {
   public:
-    explicit Tiles(int rows) {
+    Tiles() {
         settle_memory(&before_);
         _tile_storeconfig(&before_);
         settle_memory(&before_);
+    }
+    ~Tiles() {
+        settle_memory(&before_);
+        if (before_.palette)
+            _tile_loadconfig(&before_);
+        else if (rows_)
+            _tile_release();
+    }
+    Tiles(const Tiles &) = delete;
+    Tiles &operator=(const Tiles &) = delete;
+
+    // Gets ready for products of so many rows, at most kRows. Takes a microsecond where that is a change.
+    void use(int rows) {
+        if (rows == rows_) return;
+        rows_ = rows;
         TileConfig config;
         const int block[2] = {std::min(rows, kWidth), std::max(rows - kWidth, 1)};
         for (int tile = 0; tile < 8; tile++) {
@@ -147,18 +162,10 @@ class Tiles {
         settle_memory(&config);
         _tile_loadconfig(&config);
     }
-    ~Tiles() {
-        settle_memory(&before_);
-        if (before_.palette)
-            _tile_loadconfig(&before_);
-        else
-            _tile_release();
-    }
-    Tiles(const Tiles &) = delete;
-    Tiles &operator=(const Tiles &) = delete;
 
   private:
     alignas(64) TileConfig before_;
+    int rows_ = 0;
 };
 
 inline void fetch_ahead(const bf16 *tile) {
@@ -238,7 +245,7 @@ inline void product(const bf16 *x, int64_t stride, int rows, const bf16 *packed,
 #else
 
 struct Tiles {
-    explicit Tiles(int) {}
+    void use(int) {}
 };
 
 #endif
@@ -254,9 +261,9 @@ constexpr int64_t kChunk = 4 * kRows;  // rows that stay in the core's cache whi
 // Cuts a product of many rows: calls `work(row, rows, first panel, last panel)` for blocks of at most kRows rows and two
 // panels, each once, in an order that reads weights from memory once for every kChunk rows.
 template <class Work>
-inline void each_block(int64_t rows, int64_t first, int64_t last, const Work &work) {
+inline void each_block(Tiles &tiles, int64_t rows, int64_t first, int64_t last, const Work &work) {
     const auto sweep = [&](int64_t start, int64_t end, int block) {
-        Tiles tiles(block);
+        tiles.use(block);
         for (int64_t p = first; p < last; p += 2)
             for (int64_t row = start; row < end; row += block) work(row, block, p, std::min(p + 2, last));
     };
@@ -267,15 +274,25 @@ inline void each_block(int64_t rows, int64_t first, int64_t last, const Work &wo
     }
 }
 
-// Shares a product's panels out among a team, piece by piece, so that nobody waits for a member whose processor is busy
-// with something else. `next` is 0 at first.
+// Where each member of a team stands in its own share; a cache line apart.
+struct Taken {
+    alignas(64) std::atomic<int64_t> pieces{0};
+};
+
+// Shares a product's panels out among a team. Each member goes through a share of its own, in order, so that it reads
+// memory in one stream, and then helps the others with theirs, so that nobody waits for one whose processor is busy with
+// something else. `taken` has a place for every member, 0 at first.
 template <class Work>
-inline void share_panels(const Team &team, std::atomic<int64_t> *next, int64_t rows, int64_t count, const Work &work) {
-    constexpr int64_t kPieces = 8;  // of each member, at most
-    const int64_t size = std::max<int64_t>(2, (count / (team.size() * kPieces) + 1) / 2 * 2);
-    if (team.size() == 1) return each_block(rows, 0, count, work);
-    for (int64_t first; (first = next->fetch_add(size, std::memory_order_relaxed)) < count;)
-        each_block(rows, first, std::min(first + size, count), work);
+inline void share_panels(const Team &team, Tiles &tiles, Taken *taken, int64_t rows, int64_t count, const Work &work) {
+    if (team.size() == 1) return each_block(tiles, rows, 0, count, work);
+    constexpr int64_t kPieces = 8;  // of each share, at most
+    for (int other = 0; other < team.size(); other++) {
+        const int owner = (team.member() + other) % team.size();
+        const int64_t first = count * owner / team.size(), last = count * (owner + 1) / team.size();
+        const int64_t size = std::max<int64_t>(2, ((last - first) / kPieces + 1) / 2 * 2);
+        for (int64_t at; (at = first + size * taken[owner].pieces.fetch_add(1, std::memory_order_relaxed)) < last;)
+            each_block(tiles, rows, at, std::min(at + size, last), work);
+    }
 }
 
 }  // namespace freehold

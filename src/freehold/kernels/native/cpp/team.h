@@ -70,7 +70,7 @@ class Team {
     }
 
   private:
-    static constexpr int kPatience = 2000;  // pauses before a waiting thread sleeps: some 20 microseconds
+    static constexpr int kPatience = 10000;  // pauses before a waiting thread sleeps: some 100 microseconds
     struct State {
         alignas(64) std::atomic<int> arrived{0};
         alignas(64) std::atomic<int> round{0};
