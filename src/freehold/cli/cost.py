@@ -1,0 +1,151 @@
+"""`freehold cost`: what a model weighs and computes, and what it costs to train and to serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from freehold.cost.shape import Shape
+
+__all__ = ["app", "model", "serve", "shape_by_name", "train"]
+
+app = typer.Typer(
+    help="Reckon what a model weighs, computes and costs to train and to serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A config.json, a folder with one, or a name of the catalog.")
+]
+Context = Annotated[int, typer.Option(min=1, help="Tokens of a sequence.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Write CSV.")]
+
+
+def shape_by_name(name: str) -> Shape:
+    """The shape of a model by path, of one that is here, or of one that the catalog knows.
+
+    Raises:
+        ConfigError: There is none of that name, or its configuration is malformed.
+    """
+    from freehold.cost.shape import read_shape, shape_of
+    from freehold.errors import ConfigError
+    from freehold.hub.published import published_config
+
+    path = Path(name)
+    if path.exists():
+        return read_shape(path)
+    config = published_config(name)
+    if config is None:
+        raise ConfigError(
+            f"{name!r} is neither a file, nor a folder, nor a name of the catalog (`freehold models` lists those)."
+        )
+    return shape_of(config, name)
+
+
+@app.command()
+def model(config: Config, context: Context = 4096, as_json: Json = False, as_csv: Csv = False) -> None:
+    """Parameters, bytes and FLOPs of a model, summed over its architecture."""
+    import dataclasses
+
+    from freehold.cli.output import chosen, write_values
+    from freehold.cost.model import model_cost
+
+    format_ = chosen(as_json, as_csv)
+    values = dataclasses.asdict(model_cost(shape_by_name(config), context))
+    notes = (
+        "Parameters are numbers; FLOPs are those of one token, attention causal over the context; the cache is in "
+        "bfloat16.",
+    )
+    write_values(values, format_, notes=() if format_ == "csv" else notes)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Option("--model", metavar="CONFIG", help="As in `freehold cost model`.")],
+    tokens: Annotated[float, typer.Option(help="Tokens trained on.")],
+    gpu: Annotated[str, typer.Option(help="The accelerator, such as h800 or h100.")] = "h800",
+    gpu_hours: Annotated[float | None, typer.Option(help="Hours of one GPU, summed over all.")] = None,
+    mfu: Annotated[float | None, typer.Option(help="Utilisation of the BF16 peak, in place of the hours.")] = None,
+    usd_per_gpu_hour: Annotated[float | None, typer.Option(help="Price of an hour of one GPU.")] = None,
+    usd: Annotated[float | None, typer.Option(help="What it cost, in place of price or hours.")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs at the same time.")] = None,
+    days: Annotated[float | None, typer.Option(help="Days it ran, in place of the GPUs.")] = None,
+    context: Context = 4096,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """FLOPs, utilisation, hours, days and dollars of a training run; what is left out follows from the rest."""
+    from freehold.cli.output import chosen, write_values
+    from freehold.cost.hardware import accelerator
+    from freehold.cost.model import model_cost
+    from freehold.cost.training import training_run
+
+    format_ = chosen(as_json, as_csv)
+    given = {
+        "tokens": tokens,
+        "gpu_hours": gpu_hours,
+        "mfu_bf16": mfu,
+        "usd_per_gpu_hour": usd_per_gpu_hour,
+        "usd": usd,
+        "gpus": gpus,
+        "days": days,
+    }
+    chip = accelerator(gpu)
+    run = training_run(
+        model_cost(shape_by_name(config), context),
+        chip,
+        {name: value for name, value in given.items() if value is not None},
+    )
+    figures = {**run.figures, **dict.fromkeys(run.missing)}
+    notes = [*run.arithmetic, f"Peaks of {chip.title}: {chip.source} ({chip.date})."]
+    if run.missing:
+        notes.append(f"Not told by what was given: {', '.join(run.missing)}.")
+    write_values(figures, format_, notes=() if format_ == "csv" else notes)
+
+
+@app.command()
+def serve(
+    config: Annotated[str, typer.Option("--model", metavar="CONFIG", help="As in `freehold cost model`.")],
+    gpu: Annotated[str, typer.Option(help="The accelerator, such as h800 or h100.")] = "h100",
+    gpus: Annotated[int, typer.Option(min=1, help="How many hold the model together.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences written at the same time.")] = 1,
+    context: Context = 4096,
+    weights: Annotated[str, typer.Option(help="Format: float32, bfloat16, fp8, q8_0, q4_0, q4_1.")] = "bfloat16",
+    efficiency: Annotated[float, typer.Option(help="Share of the bound to count on, up to 1.")] = 1.0,
+    usd_per_gpu_hour: Annotated[float | None, typer.Option(help="Price of an hour of one GPU.")] = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Bound the throughput of one replica by arithmetic, memory and room, and price a million tokens."""
+    import dataclasses
+
+    from freehold.cli.output import chosen, write_values
+    from freehold.cost.hardware import accelerator
+    from freehold.cost.serving import serving
+
+    format_ = chosen(as_json, as_csv)
+    chip = accelerator(gpu)
+    values = dataclasses.asdict(
+        serving(
+            shape_by_name(config),
+            chip,
+            gpus=gpus,
+            batch=batch,
+            context=context,
+            weights=weights,
+            efficiency=efficiency,
+            usd_per_gpu_hour=usd_per_gpu_hour,
+        )
+    )
+    notes = (
+        "A bound by the roofline, which no implementation exceeds; --efficiency counts on a share of it.",
+        f"{chip.title}: {chip.source} ({chip.date}).",
+    )
+    write_values(values, format_, notes=() if format_ == "csv" else notes)
