@@ -73,6 +73,18 @@ def test_a_replica(capsys: pytest.CaptureFixture[str]) -> None:
     assert values["weight_bytes"] > 671e9
 
 
+def test_chips(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "cost", "chips", "--date", "2024-12-27", "--usd-per-gpu-hour", "2", "--json")
+    rows = {row["chip"]: row for row in json.loads(out)["rows"]}
+    assert set(rows) == {"h800", "h100", "h200", "h20", "a100"}
+    assert rows["h20"]["rules"] == "none"
+    assert "revised" in rows["h800"]["rules"]
+    assert rows["h800"]["usd"] == pytest.approx(5.33e6, rel=1e-2)
+    code, _, err = run(capsys, "cost", "chips", "--date", "yesterday")
+    assert code == 1
+    assert "--date is 'yesterday'; write it as YYYY-MM-DD" in err
+
+
 def test_claims(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "CLAIMS.toml"
     file.write_text(

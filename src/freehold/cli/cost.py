@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from freehold.cost.shape import Shape
 
-__all__ = ["app", "model", "serve", "shape_by_name", "train"]
+__all__ = ["app", "chips", "model", "serve", "shape_by_name", "train"]
 
 app = typer.Typer(
     help="Reckon what a model weighs, computes and costs to train and to serve.",
@@ -149,3 +149,58 @@ def serve(
         f"{chip.title}: {chip.source} ({chip.date}).",
     )
     write_values(values, format_, notes=() if format_ == "csv" else notes)
+
+
+@app.command()
+def chips(
+    config: Annotated[str, typer.Option("--model", metavar="CONFIG", help="A mixture of experts.")] = "deepseek-v3",
+    tokens: Annotated[float, typer.Option(help="Tokens trained on.")] = 14.8e12,
+    mfu: Annotated[float, typer.Option(help="Utilisation of the BF16 peak, taken for every chip.")] = 0.39,
+    gpu: Annotated[str, typer.Option(help="Chips, with commas between.")] = "h800,h100,h200,h20,a100",
+    gpus: Annotated[int, typer.Option(min=1, help="Of the fleet.")] = 2048,
+    nodes: Annotated[int, typer.Option(min=1, help="Over which the experts of a layer are spread.")] = 8,
+    usd_per_gpu_hour: Annotated[float | None, typer.Option(help="Price of an hour of one GPU.")] = None,
+    date: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Day of the export rules; today's.")] = None,
+    context: Context = 4096,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Put one training run on different chips: arithmetic, links, hours, dollars, and export rules by date."""
+    import dataclasses
+    from datetime import UTC, datetime
+
+    from freehold.cli.output import chosen, write_rows
+    from freehold.cost.chips import chip_run, rules_on
+    from freehold.cost.hardware import accelerator
+    from freehold.errors import ConfigError
+
+    format_ = chosen(as_json, as_csv)
+    try:
+        day = (datetime.fromisoformat(date) if date else datetime.now(UTC)).date().isoformat()
+    except ValueError as error:
+        raise ConfigError(f"--date is {date!r}; write it as YYYY-MM-DD.") from error
+    chips = [accelerator(name.strip()) for name in gpu.split(",")]
+    shape = shape_by_name(config)
+    rows = [
+        dataclasses.asdict(
+            chip_run(
+                shape,
+                chip,
+                tokens=tokens,
+                mfu=mfu,
+                context=context,
+                nodes=nodes,
+                gpus=gpus,
+                date=day,
+                usd_per_gpu_hour=usd_per_gpu_hour,
+            )
+        )
+        for chip in chips
+    ]
+    notes = [
+        "Microseconds of one chip for one token. Hours with traffic hidden behind arithmetic, and with none hidden; "
+        "every chip is taken to reach the same share of its BF16 peak.",
+        *(f"{chip.title}: {chip.source} ({chip.date})." for chip in chips),
+        *sorted({f"{rule.date} {rule.title}: {rule.says}. {rule.source}." for c in chips for rule in rules_on(c, day)}),
+    ]
+    write_rows(rows, format_, notes=() if format_ == "csv" else notes)
