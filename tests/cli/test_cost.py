@@ -85,6 +85,17 @@ def test_chips(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--date is 'yesterday'; write it as YYYY-MM-DD" in err
 
 
+def test_the_ladder(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "cost", "ladder", "--set", "people=150", "--json")
+    rows = {row["rung"]: row for row in json.loads(out)["rows"]}
+    assert rows["final run of V3"]["usd_low"] == 5.576e6
+    assert rows["staff"]["usd_low"] == pytest.approx(150 * 100e3)
+    assert rows["sum, machines owned"]["usd_high"] > rows["sum, machines rented"]["usd_high"]
+    code, _, err = run(capsys, "cost", "ladder", "--set", "people")
+    assert code == 1
+    assert "--set 'people' is not of the form FACTOR=VALUE" in err
+
+
 def test_claims(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "CLAIMS.toml"
     file.write_text(

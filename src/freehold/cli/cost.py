@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from freehold.cost.shape import Shape
 
-__all__ = ["app", "chips", "model", "serve", "shape_by_name", "train"]
+__all__ = ["app", "chips", "model", "serve", "shape_by_name", "show_ladder", "train"]
 
 app = typer.Typer(
     help="Reckon what a model weighs, computes and costs to train and to serve.",
@@ -202,5 +202,63 @@ def chips(
         "every chip is taken to reach the same share of its BF16 peak.",
         *(f"{chip.title}: {chip.source} ({chip.date})." for chip in chips),
         *sorted({f"{rule.date} {rule.title}: {rule.says}. {rule.source}." for c in chips for rule in rules_on(c, day)}),
+    ]
+    write_rows(rows, format_, notes=() if format_ == "csv" else notes)
+
+
+@app.command("ladder")
+def show_ladder(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Of a published ladder.")] = "deepseek-r1",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FACTOR=VALUE", help="Set an assumption; may be given again.")
+    ] = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """Climb from the run that is usually quoted to the whole undertaking, with low, high and what each leaves out."""
+    from freehold.cli.output import chosen, write_rows
+    from freehold.cost.ladder import ladder
+    from freehold.errors import ConfigError
+
+    format_ = chosen(as_json, as_csv)
+    changes: dict[str, float] = {}
+    for text in change or ():
+        factor, found, value = text.partition("=")
+        try:
+            changes[factor.strip()] = float(value)
+        except ValueError as error:
+            raise ConfigError(
+                f"--set {text!r} is not of the form FACTOR=VALUE with a number, as in people=150."
+            ) from error
+        if not found:
+            raise ConfigError(f"--set {text!r} is not of the form FACTOR=VALUE.")
+    climbed = ladder(name).with_factors(changes)
+    rows = [
+        {
+            "rung": rung.name,
+            "usd_low": rung.usd.low,
+            "usd_high": rung.usd.high,
+            "assumed": rung.assumed,
+            "sums": "+".join(rung.sums),
+            "excludes": rung.excludes,
+        }
+        for rung in climbed.rungs
+    ]
+    for kind in ("rented", "owned"):
+        total = climbed.total(kind)
+        rows.append(
+            {
+                "rung": f"sum, machines {kind}",
+                "usd_low": total.low,
+                "usd_high": total.high,
+                "assumed": any(rung.assumed for rung in climbed.rungs if kind in rung.sums),
+                "sums": "",
+                "excludes": "what its rungs leave out",
+            }
+        )
+    notes = [
+        f"{rung.name}: {f.name} {f.value.low:g} to {f.value.high:g}{', assumed' if f.assumed else ''} ({f.source})"
+        for rung in climbed.rungs
+        for f in rung.factors
     ]
     write_rows(rows, format_, notes=() if format_ == "csv" else notes)
