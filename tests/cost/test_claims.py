@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freehold.cost.claims import FIGURES, Claim, Finding, Verdict, check, read_claims
+from freehold.cost.claims import FIGURES, Claim, read_claims
 from freehold.cost.identities import CLAIMS, Identity, independent_checks, solve
 from freehold.cost.interval import Interval, stated
+from freehold.cost.verdict import Finding, Verdict, check
 from freehold.errors import ConfigError
 
 V3_FLOPS = 250.457e9

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from freehold.cost.claims import Claim, Finding
+    from freehold.cost.claims import Claim
+    from freehold.cost.verdict import Finding
 
 __all__ = ["check"]
 
@@ -21,8 +22,8 @@ def check(
 ) -> None:
     """Test claims by every identity that applies; each gets a verdict, the arithmetic, and what would settle it."""
     from freehold.cli.output import chosen, write_rows
-    from freehold.cost.claims import check as test
     from freehold.cost.claims import read_claims
+    from freehold.cost.verdict import check as test
 
     format_ = chosen(as_json, as_csv)
     findings = [test(claim, train_flops_per_token=_flops(claim)) for claim in read_claims(claims)]

@@ -6,5 +6,7 @@
 
 - `shape.py` reads any published configuration, `walk.py` lists what is stored and multiplied, `model.py` sums it up;
 - `hardware.py` knows accelerators, `training.py` works a run out of what is known of it;
-- `interval.py` and `identities.py` are the arithmetic of stated figures, `claims.py` judges claims by it.
+- `serving.py` bounds a fleet, `chips.py` puts a run on other chips, `ladder.py` climbs to the whole undertaking;
+- `interval.py` and `identities.py` are the arithmetic of stated figures, by which `claims.py` and `verdict.py` judge;
+- `ledger.py` keeps what was really spent.
 """

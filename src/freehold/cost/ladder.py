@@ -1,4 +1,4 @@
-"""Cost ladders: from the run that is usually quoted to the whole undertaking, with low, high and what each leaves out."""
+"""Cost ladders: from the run that is usually quoted to the whole undertaking, and what each rung leaves out."""
 
 from __future__ import annotations
 
