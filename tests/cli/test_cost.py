@@ -85,6 +85,16 @@ def test_chips(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--date is 'yesterday'; write it as YYYY-MM-DD" in err
 
 
+def test_owning_against_an_api(capsys: pytest.CaptureFixture[str]) -> None:
+    load = ("own", "--input-tokens", "1e9", "--output-tokens", "3e8", "--purchase-usd", "300000", "--kilowatts", "10")
+    _, out, _ = run(capsys, *load, "--output-tokens-per-second", "5000", "--json")
+    values = json.loads(out)
+    assert values["api_usd_per_day"] == pytest.approx(1000 * 0.55 + 300 * 2.19)
+    assert values["days_to_break_even"] > 0
+    _, out, _ = run(capsys, *load, "--output-tokens-per-second", "500")
+    assert "cannot carry the load" in out
+
+
 def test_the_ladder(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "cost", "ladder", "--set", "people=150", "--json")
     rows = {row["rung"]: row for row in json.loads(out)["rows"]}

@@ -28,6 +28,7 @@ VERBS = {
     "models": "List the models that are here, and those that can be had by name.",
     "keys": "Make, list and revoke the keys of the API.",
     "cost": "Reckon what a model weighs, computes and costs to train and to serve.",
+    "own": "Compare machines of your own with an API, at a given load.",
     "check": "Test claims about models and money by arithmetic.",
 }
 """Each verb and what it does, in the order of the help page. `freehold.cli.VERB` holds a function or a `Typer` app."""
