@@ -85,6 +85,18 @@ def test_chips(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--date is 'yesterday'; write it as YYYY-MM-DD" in err
 
 
+def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "plan", "deepseek-r1", "--hardware", "8xh200", "--usd-per-hour", "3", "--json")
+    rows = {row["format"]: row for row in json.loads(out)["rows"]}
+    assert rows["fp8"]["fits"]
+    assert not rows["bfloat16"]["fits"]
+    assert rows["fp8"]["usd_per_mtok_output"] > 0
+    code, _, err = run(capsys, "plan", "deepseek-r1", "--hardware", "0xh200")
+    assert code == 1
+    assert "it must be at least 1, as in 8xh200" in err
+    assert "this machine" in run(capsys, "plan", "smollm2-135m-instruct")[1]
+
+
 def test_owning_against_an_api(capsys: pytest.CaptureFixture[str]) -> None:
     load = ("own", "--input-tokens", "1e9", "--output-tokens", "3e8", "--purchase-usd", "300000", "--kilowatts", "10")
     _, out, _ = run(capsys, *load, "--output-tokens-per-second", "5000", "--json")

@@ -28,6 +28,7 @@ VERBS = {
     "models": "List the models that are here, and those that can be had by name.",
     "keys": "Make, list and revoke the keys of the API.",
     "cost": "Reckon what a model weighs, computes and costs to train and to serve.",
+    "plan": "Tell what fits on this machine or a named one, how fast, at what price.",
     "own": "Compare machines of your own with an API, at a given load.",
     "check": "Test claims about models and money by arithmetic.",
 }
