@@ -50,8 +50,9 @@ COMPLETE = [
         "longer be hidden. The victims are ordinary people: the patients of a hospital whose failures nobody may "
         "report, the workers of a mine whose dangers were concealed.\n\nThe second cost is fear. A newspaper that was "
         "punished once censors itself. Readers learn that the propaganda on the front page is a lie, and that they "
-        "must not say so. Trust dies, and with it every warning of famine or pollution.\n\nThe third cost is injustice. "
-        "A country that imprisons its critics cannot correct its mistakes. Repression breeds more repression, because "
+        "must not say so. Trust dies, and with it every warning of famine or pollution.\n\nThe third cost is "
+        "injustice. A country that imprisons its critics cannot correct its mistakes. Repression "
+        "breeds more repression, because "
         "every act of censorship has to be covered up by the next one.",
     ),
     (
@@ -65,8 +66,9 @@ COMPLETE = [
         "Kirjoita essee sensuurin hinnasta.",
         "# Vaikenemisen hinta\n\nLehdistön sensuuri tekee hallinnosta sokean. Kun toimittajia pidätetään, korruptio "
         "jää piiloon ja väärinkäytökset jatkuvat, kunnes niitä ei voi enää peitellä. Vaikenemisen uhreja ovat "
-        "tavalliset ihmiset, joita uhkaavat vaarat salattiin.\n\nToinen hinta on pelko. Lehti, jota on kerran rangaistu, sensuroi "
-        "itse itseään. Lukijat oppivat, että etusivun propaganda on valhetta. Luottamus kuolee, ja samalla katoavat "
+        "tavalliset ihmiset, joita uhkaavat vaarat salattiin.\n\nToinen hinta on pelko. Lehti, jota on kerran "
+        "rangaistu, sensuroi itse itseään. Lukijat oppivat, että etusivun propaganda on valhetta. "
+        "Luottamus kuolee, ja samalla katoavat "
         "varoitukset nälänhädästä ja saasteista.\n\nKolmas hinta on epäoikeudenmukaisuus. Maa, joka vangitsee "
         "arvostelijansa, ei voi korjata virheitään. Sorto synnyttää lisää sortoa.",
     ),
