@@ -51,6 +51,16 @@ def test_a_model_by_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert "params_total" in run(capsys, "cost", "model", str(tmp_path))[1]
 
 
+def test_a_model_that_is_here(capsys: pytest.CaptureFixture[str], empty_home: Path) -> None:
+    folder = empty_home / "models" / "mine"
+    folder.mkdir(parents=True)
+    fields = {"vocab_size": 10, "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 1}
+    raw = {"architectures": ["LlamaForCausalLM"], "num_attention_heads": 2, **fields}
+    (folder / "config.json").write_text(json.dumps(raw))
+    _, out, _ = run(capsys, "cost", "model", "mine", "--json")
+    assert json.loads(out)["params_total"] == 2 * 40 + 4 * 16 + 3 * 24 + 3 * 4
+
+
 def test_a_training_run(capsys: pytest.CaptureFixture[str]) -> None:
     common = ("cost", "train", "--model", "deepseek-v3", "--tokens", "14.8e12", "--gpu", "h800", "--json")
     _, out, _ = run(capsys, *common, "--gpu-hours", "2.664e6", "--usd-per-gpu-hour", "2", "--gpus", "2048")
@@ -144,6 +154,7 @@ facts = { usd = 1e9 }
     assert json.loads(out)[0]["intervals"]["mfu_bf16"][0] == pytest.approx(0.372, abs=1e-3)
     rows = list(csv.DictReader(io.StringIO(run(capsys, "check", str(file), "--csv")[1])))
     assert rows[1]["id"] == "too-fast"
+    assert "gpu_hours 2787500.0 to 2788500.0" in rows[0]["intervals"]
     text = run(capsys, "check", str(file))[1]
     assert "v3-hours: supported" in text
     assert "would settle it:" in text

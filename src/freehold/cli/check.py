@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from freehold.cli.options import Csv, Json
 
 if TYPE_CHECKING:
     from freehold.cost.claims import Claim
@@ -17,8 +20,8 @@ __all__ = ["check"]
 
 def check(
     claims: Annotated[Path, typer.Argument(metavar="CLAIMS.toml", help="Claims, as docs/claims.md describes them.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Test claims by every identity that applies; each gets a verdict, the arithmetic, and what would settle it."""
     from freehold.cli.output import chosen, write_rows
@@ -32,7 +35,9 @@ def check(
         return
     rows = [_row(finding) for finding in findings]
     if format_ == "csv":
-        rows = [{**row, "intervals": None, "arithmetic": "; ".join(row["arithmetic"])} for row in rows]
+        rows = [
+            {**row, "intervals": _ranges(row["intervals"]), "arithmetic": "; ".join(row["arithmetic"])} for row in rows
+        ]
     write_rows(rows, format_)
 
 
@@ -62,6 +67,11 @@ def _row(finding: Finding) -> dict[str, Any]:
         "arithmetic": list(finding.arithmetic),
         "settles": finding.settles,
     }
+
+
+def _ranges(intervals: Mapping[str, Sequence[float]]) -> str:
+    """All ranges in one cell."""
+    return "; ".join(f"{name} {low!r} to {high!r}" for name, (low, high) in intervals.items())
 
 
 def _paragraph(finding: Finding) -> str:

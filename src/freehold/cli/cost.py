@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from freehold.cli.options import Csv, Json
+
 if TYPE_CHECKING:
     from freehold.cost.shape import Shape
 
@@ -24,8 +26,6 @@ Config = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A config.json, a folder with one, or a name of the catalog.")
 ]
 Context = Annotated[int, typer.Option(min=1, help="Tokens of a sequence.")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Write CSV.")]
 
 
 def shape_by_name(name: str) -> Shape:
@@ -36,10 +36,11 @@ def shape_by_name(name: str) -> Shape:
     """
     from freehold.cost.shape import read_shape, shape_of
     from freehold.errors import ConfigError
+    from freehold.hub.local import installed_path
     from freehold.hub.published import published_config
 
-    path = Path(name)
-    if path.exists():
+    path = Path(name) if Path(name).exists() else installed_path(name)
+    if path is not None:
         return read_shape(path)
     config = published_config(name)
     if config is None:
@@ -63,7 +64,7 @@ def model(config: Config, context: Context = 4096, as_json: Json = False, as_csv
         "Parameters are numbers; FLOPs are those of one token, attention causal over the context; the cache is in "
         "bfloat16.",
     )
-    write_values(values, format_, notes=() if format_ == "csv" else notes)
+    write_values(values, format_, notes=notes)
 
 
 @app.command()
@@ -107,7 +108,7 @@ def train(
     notes = [*run.arithmetic, f"Peaks of {chip.title}: {chip.source} ({chip.date})."]
     if run.missing:
         notes.append(f"Not told by what was given: {', '.join(run.missing)}.")
-    write_values(figures, format_, notes=() if format_ == "csv" else notes)
+    write_values(figures, format_, notes=notes)
 
 
 @app.command()
@@ -148,7 +149,7 @@ def serve(
         "A bound by the roofline, which no implementation exceeds; --efficiency counts on a share of it.",
         f"{chip.title}: {chip.source} ({chip.date}).",
     )
-    write_values(values, format_, notes=() if format_ == "csv" else notes)
+    write_values(values, format_, notes=notes)
 
 
 @app.command()
@@ -203,7 +204,7 @@ def chips(
         *(f"{chip.title}: {chip.source} ({chip.date})." for chip in chips),
         *sorted({f"{rule.date} {rule.title}: {rule.says}. {rule.source}." for c in chips for rule in rules_on(c, day)}),
     ]
-    write_rows(rows, format_, notes=() if format_ == "csv" else notes)
+    write_rows(rows, format_, notes=notes)
 
 
 @app.command("ladder")
@@ -223,15 +224,13 @@ def show_ladder(
     format_ = chosen(as_json, as_csv)
     changes: dict[str, float] = {}
     for text in change or ():
-        factor, found, value = text.partition("=")
+        factor, _, value = text.partition("=")
         try:
             changes[factor.strip()] = float(value)
         except ValueError as error:
             raise ConfigError(
                 f"--set {text!r} is not of the form FACTOR=VALUE with a number, as in people=150."
             ) from error
-        if not found:
-            raise ConfigError(f"--set {text!r} is not of the form FACTOR=VALUE.")
     climbed = ladder(name).with_factors(changes)
     rows = [
         {
@@ -261,4 +260,4 @@ def show_ladder(
         for rung in climbed.rungs
         for f in rung.factors
     ]
-    write_rows(rows, format_, notes=() if format_ == "csv" else notes)
+    write_rows(rows, format_, notes=notes)

@@ -16,8 +16,10 @@ __all__ = [
     "Alias",
     "CacheTokens",
     "Context",
+    "Csv",
     "Dtype",
     "Host",
+    "Json",
     "MaxBatch",
     "Models",
     "Port",
@@ -63,6 +65,8 @@ Threads = Annotated[
 ]
 
 
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Write CSV.")]
 ENGINE_OPTIONS: Mapping[str, str] = {
     "max_batch": "--max-batch",
     "max_context": "--context",

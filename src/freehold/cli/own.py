@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from freehold.cli.options import Csv, Json
+
 __all__ = ["own"]
 
 
@@ -24,8 +26,8 @@ def own(
     usd_per_mtok_input: Annotated[float, typer.Option(help="The API's price of input that is not cached.")] = 0.55,
     usd_per_mtok_input_hit: Annotated[float, typer.Option(help="The API's price of input that is.")] = 0.14,
     usd_per_mtok_output: Annotated[float, typer.Option(help="The API's price of output.")] = 2.19,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Compare owning machines with paying an API for the same load, and tell where the two meet."""
     import dataclasses
@@ -47,4 +49,4 @@ def own(
     notes = ["Prices of the API, where none are given: DeepSeek-R1's at its launch, 20 January 2025."]
     if found.capacity_share > 1:
         notes.append(f"The machines cannot carry the load: it takes {found.capacity_share:.3g} times what they write.")
-    write_values(dataclasses.asdict(found), format_, notes=() if format_ == "csv" else notes)
+    write_values(dataclasses.asdict(found), format_, notes=notes)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from freehold.cli.options import Csv, Json
+
 __all__ = ["plan"]
 
 
@@ -16,8 +18,8 @@ def plan(
     ] = None,
     context: Annotated[int, typer.Option(min=1, help="Tokens of the one sequence.")] = 4096,
     usd_per_hour: Annotated[float | None, typer.Option(help="Price of an hour of one of them.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Tell what fits, in which format, how fast at most, and at what price."""
     import dataclasses
@@ -46,7 +48,7 @@ def plan(
         f"{chip.title}: {chip.memory_gb:.4g} GB, {chip.memory_tb_per_s * 1000:.4g} GB/s, "
         f"{chip.bf16_tflops:.4g} TFLOP/s; {chip.source} ({chip.date}).",
     ]
-    write_rows(rows, format_, notes=() if format_ == "csv" else notes)
+    write_rows(rows, format_, notes=notes)
 
 
 def _counted(text: str) -> tuple[int, str]:
